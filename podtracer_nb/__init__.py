@@ -1,0 +1,86 @@
+"""nsenter for pods, in a notebook: network tools inside a pod's namespaces, their results as pandas DataFrames.
+
+>>> import podtracer_nb
+>>> podtracer_nb.run("tcpdump", pod="web", namespace="demo", count=100)  # doctest: +SKIP
+
+In a notebook: ``%load_ext podtracer_nb``, then ``%podtrace tcpdump --pod web -n demo -- -c 100``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from podtracer_nb.errors import (
+    CaptureError,
+    DemoError,
+    ExecutionError,
+    InputError,
+    PodtracerError,
+    PrivilegeError,
+    TargetError,
+    TargetGone,
+    TargetNotFound,
+    ToolError,
+    ToolFailed,
+    ToolNotFound,
+)
+
+if TYPE_CHECKING:
+    from podtracer_nb.targets import Target, pin, resolve
+    from podtracer_nb.tools import pods, read_pcap, run
+
+__all__ = [
+    "CaptureError",
+    "DemoError",
+    "ExecutionError",
+    "InputError",
+    "PodtracerError",
+    "PrivilegeError",
+    "Target",
+    "TargetError",
+    "TargetGone",
+    "TargetNotFound",
+    "ToolError",
+    "ToolFailed",
+    "ToolNotFound",
+    "load_ipython_extension",
+    "pin",
+    "pods",
+    "read_pcap",
+    "resolve",
+    "run",
+    "unload_ipython_extension",
+]
+
+_HOMES = {
+    "Target": "targets",
+    "pin": "targets",
+    "resolve": "targets",
+    "pods": "tools",
+    "read_pcap": "tools",
+    "run": "tools",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that importing the package stays cheap."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(ip: Any) -> None:
+    """Register `%podtrace` and its completion: what ``%load_ext podtracer_nb`` calls."""
+    importlib.import_module("podtracer_nb.notebook").load(ip)
+
+
+def unload_ipython_extension(ip: Any) -> None:
+    """Take `%podtrace` and its completion away again."""
+    importlib.import_module("podtracer_nb.notebook").unload(ip)

@@ -1,0 +1,133 @@
+"""`df.podtrace`: what a packet frame knows of its own recording, and the answers that can be had from it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from podtracer_nb import packets
+from podtracer_nb.analysis.conversations import conversations
+from podtracer_nb.analysis.rate import rate
+from podtracer_nb.errors import CaptureError, InputError
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet
+
+__all__ = ["PodtraceAccessor"]
+
+# Where scapy's own names for a link type's first layer are found: pcap-linktype(7) numbers them.
+_RAW_IP = {12, 14, 101, 228, 229}
+
+
+@pd.api.extensions.register_dataframe_accessor("podtrace")
+class PodtraceAccessor:
+    """Answers from a frame that podtracer made, as `df.podtrace`."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What was run, where and when, what was dropped, and where the bytes are.
+
+        Raises
+        ------
+        InputError
+            podtracer did not make this frame.
+        """
+        meta: dict[str, Any] | None = self._frame.attrs.get("podtracer")
+        if meta is None:
+            raise InputError("this frame carries no provenance: it is not one that podtracer made, or lost its attrs")
+        return meta
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the run was interrupted, so that the frame holds what came before."""
+        return bool(self.meta.get("interrupted", False))
+
+    def raw(self, frame: int, target: str | None = None) -> bytes:
+        """Return the bytes of one packet, as captured.
+
+        Parameters
+        ----------
+        frame
+            The packet's number: its label in the index.
+        target
+            With several targets: which one's packet, as the column `target` has it.
+
+        Raises
+        ------
+        InputError
+            No such packet in this frame, or several.
+        CaptureError
+            The recording is gone.
+        """
+        row = self._row(frame, target)
+        path = self._path(row)
+        try:
+            return packets.raw(path, int(row["offset"]), int(row["caplen"]))
+        except OSError as error:
+            raise CaptureError(f"the recording {path} cannot be read: {error.strerror}") from error
+
+    def packet(self, frame: int, target: str | None = None) -> Packet:
+        """Return one packet, dissected by scapy when it is asked for.
+
+        See `raw` for the parameters and errors.
+
+        Examples
+        --------
+        >>> df.podtrace.packet(1).show()  # doctest: +SKIP
+        """
+        from scapy.config import conf
+        from scapy.layers import all as _layers  # noqa: F401  registers the link types
+        from scapy.layers.inet import IP
+        from scapy.layers.inet6 import IPv6
+        from scapy.packet import Raw
+
+        data = self.raw(frame, target)
+        linktype = int(self._capture(self._row(frame, target))["linktype"])
+        if linktype in _RAW_IP:
+            return IPv6(data) if data[:1] and data[0] >> 4 == 6 else IP(data)  # noqa: PLR2004  the version nibble
+        return conf.l2types.num2layer.get(linktype, Raw)(data)
+
+    def conversations(self) -> pd.DataFrame:
+        """Return both directions of each pair of endpoints in one row: see `podtracer_nb.analysis.conversations`."""
+        return conversations(self._frame)
+
+    def rate(self, every: str = "1s") -> pd.DataFrame:
+        """Return packets and bits a second: see `podtracer_nb.analysis.rate`."""
+        return rate(self._frame, every)
+
+    def _row(self, frame: int, target: str | None) -> pd.Series[Any]:
+        if "offset" not in self._frame.columns:
+            raise InputError("this frame has no packets: only a capture's has bytes behind its rows")
+        rows = self._frame[self._frame.index == frame]
+        if target is not None and "target" in rows.columns:
+            rows = rows[rows["target"] == target]
+        if len(rows) > 1:
+            raise InputError(
+                f"frame {frame} is in several captures: name one of {sorted(set(rows['target']))} as target"
+            )
+        if rows.empty:
+            raise InputError(f"no frame {frame} here; the index has {len(self._frame)} numbers")
+        return rows.iloc[0]
+
+    def _position(self, row: pd.Series[Any]) -> int:
+        """Which of several recordings a row is from."""
+        if "target" not in row.index:
+            return 0
+        return list(self._frame["target"].cat.categories).index(row["target"])
+
+    def _path(self, row: pd.Series[Any]) -> str:
+        recordings = self.meta.get("recordings")
+        path = recordings[self._position(row)] if recordings else self.meta.get("capture", {}).get("path")
+        if path is None:
+            raise CaptureError(
+                "the capture came from bytes or a stream: write it to a file to have its packets at hand"
+            )
+        return str(path)
+
+    def _capture(self, row: pd.Series[Any]) -> dict[str, Any]:
+        captures: list[dict[str, Any]] = self.meta.get("captures") or [self.meta["capture"]]
+        return captures[self._position(row)]

@@ -1,0 +1,291 @@
+"""`podtracer`: the grammar in a shell. Results go to standard output, everything about them to standard error."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import itertools
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from podtracer_nb import options
+from podtracer_nb.errors import InputError, PodtracerError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from podtracer_nb.tools import Job, Progress, Session
+
+__all__ = ["main"]
+
+_FAILED = 1
+_MISUSED = 2
+_CHUNK = 1 << 20
+
+
+def main(words: list[str] | None = None) -> None:
+    """Run one command and exit: 0, the tool's own exit status, 1 for an error of ours, 2 for words that do not fit."""
+    for descriptor in range(3):
+        # A daemon's may be closed; a file of ours that took such a number would be taken for it by the tool.
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    # SIGTERM ends a run as Ctrl+C does: the tool flushes, what was captured stays.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        sys.exit(_carry_out(options.parse(sys.argv[1:] if words is None else words)))
+    except InputError as error:
+        _say(f"podtracer: {error}")
+        sys.exit(_MISUSED)
+    except PodtracerError as error:
+        _say(f"podtracer: {error}")
+        sys.exit(_FAILED)
+    except KeyboardInterrupt:
+        _say("podtracer: interrupted")
+        sys.exit(128 + signal.SIGINT)
+    except BrokenPipeError:
+        # Who read our output has gone (`| head`); there is nobody to tell.
+        # The interpreter flushes standard output once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
+    except OSError as error:
+        _say(f"podtracer: {error.filename or 'the output could not be written'}: {error.strerror}")
+        sys.exit(_FAILED)
+
+
+def _carry_out(request: options.Request) -> int:
+    match request:
+        case options.HelpRequest(text):
+            print(text)
+        case options.VersionRequest():
+            _version()
+        case options.RunRequest():
+            return _run(request)
+        case options.PodsRequest():
+            from podtracer_nb.tools import pods
+
+            listed = pods(request.namespace, selector=request.selector, all_namespaces=request.all_namespaces)
+            if listed.empty:
+                _say("no pods here; `podtracer demo up` starts the demo's")
+            else:
+                print(listed.to_string(index=False))
+        case options.ReadRequest(path, count):
+            _read(path, count)
+        case options.DemoRequest(action):
+            _demo(action)
+        case options.UseRequest():
+            raise InputError("use is for a notebook: %podtrace use -n demo")
+    return 0
+
+
+def _version() -> None:
+    from podtracer_nb import packets
+
+    build = "compiled" if packets.compiled else "interpreted: slow; install a C compiler and podtracer-nb again"
+    print(f"podtracer {importlib.metadata.version('podtracer-nb')} (dissector {build})")
+
+
+def _demo(action: str) -> None:
+    from podtracer_nb import demo
+
+    print({"up": demo.up, "down": demo.down, "status": demo.status}[action]())
+
+
+def _read(path: str, count: int | None) -> None:
+    from podtracer_nb.tools import read_pcap
+
+    frame = read_pcap(path, count=count)
+    print(_header())
+    for line in _packet_lines(frame):
+        print(line)
+    damage = frame.attrs["podtracer"]["capture"]["damage"]
+    _say(f"{len(frame)} packets" + (f"; damaged at byte {damage['offset']}: {damage['reason']}" if damage else ""))
+
+
+def _run(request: options.RunRequest) -> int:
+    from podtracer_nb.tools.api import open_session
+
+    if request.out is not None or request.shell:
+        raise InputError("-o and --shell are for a notebook; in a shell leave the output in a file with -f FILE")
+    if request.tool is None:
+        raise InputError("no tool named; write podtracer run TOOL --pod POD -- ARGS")
+    with open_session(request.tool, request.arguments, **request.keywords()) as session:
+        kept = request.file is not None or session.jobs[0].command.file is not None
+        wants_stdout = request.stdout or _dash(request.arguments)
+        if wants_stdout and len(session.jobs) > 1:
+            raise InputError("-s writes one target's output: name one pod")
+        read = _copy if wants_stdout else _keep if kept else _print
+        results = session.each(lambda job: _settled(job, read, session), _progress if sys.stderr.isatty() else None)
+    codes = []
+    for job, result in zip(session.jobs, results, strict=True):
+        if isinstance(result, PodtracerError) and len(session.jobs) > 1:
+            _say(f"podtracer: {job.target.label}: {result}")
+            codes.append(_FAILED)
+        elif isinstance(result, BaseException):
+            raise result
+        elif isinstance(result, dict):
+            _say(_banner(job, result))
+            codes.append(_exit_code(result))
+    return max(codes, default=0)
+
+
+def _dash(arguments: tuple[str, ...]) -> bool:
+    """Whether the tool's own words ask for standard output, as in `-w -`."""
+    return "-w-" in arguments or ("-w", "-") in itertools.pairwise(arguments)
+
+
+def _settled(job: Job, read: Callable[[Job], None], session: Session[Any]) -> dict[str, Any]:
+    """Read a job's output, then wait for its end and return its provenance."""
+    from podtracer_nb.tools.frames import settle
+
+    try:
+        read(job)
+    except BrokenPipeError:
+        session.stop()
+        raise
+    return settle(job)
+
+
+def _copy(job: Job) -> None:
+    """Write the tool's own bytes to standard output as they come."""
+    out = sys.stdout.buffer
+    for data in _chunks(job):
+        out.write(data)
+        out.flush()
+
+
+def _keep(job: Job) -> None:
+    """Print nothing: the recording is the result."""
+    for _ in _chunks(job):
+        pass
+
+
+def _chunks(job: Job) -> Iterator[memoryview]:
+    """Yield a job's standard output as it comes, counted."""
+    from podtracer_nb.tools.session import Counted
+
+    counted = job.count = Counted()
+    view = memoryview(bytearray(_CHUNK))
+    while count := job.run.stdout.readinto(view):
+        counted.bytes += count
+        # A capture's records are counted only by who reads them; that there are any tells a failure from a capture.
+        counted.packets = int(counted.bytes > _PCAP_HEADER)
+        yield view[:count]
+
+
+_PCAP_HEADER = 24  # bytes: pcap-savefile(5)
+_printing = threading.Lock()
+
+
+def _print(job: Job) -> None:
+    if job.command.output == "packets":
+        _print_packets(job)
+    else:
+        _print_lines(job)
+
+
+def _print_lines(job: Job) -> None:
+    from podtracer_nb.tools.session import Counted
+
+    counted = job.count = Counted()
+    for output in job.run.events():
+        stream = sys.stdout.buffer if output.stream == "stdout" else sys.stderr.buffer
+        with _printing:
+            stream.write(output.data)
+            stream.flush()
+        counted.bytes += len(output.data)
+
+
+def _print_packets(job: Job) -> None:
+    from podtracer_nb import packets
+
+    reader = packets.Reader(job.run.stdout)
+    job.count = reader
+    with _printing:
+        print(_header())
+    try:
+        for chunk in reader.chunks(keep=False):
+            with _printing:
+                for line in _packet_lines(chunk):
+                    print(line)
+                sys.stdout.flush()
+    except packets.FormatError:
+        # tcpdump ended before its first byte: its own words say why, and `settle` turns them into a line.
+        if job.run.wait().bytes:
+            raise
+
+
+def _header() -> str:
+    return f"{'frame':>7}  {'time':<15}  {'proto':<6}  packet"
+
+
+def _packet_lines(frame: pd.DataFrame) -> list[str]:
+    """Return a line a packet: its number, time (UTC), protocol, endpoints, and what the protocol says."""
+    import pandas as pd
+
+    def text(value: Any) -> str:
+        return "" if pd.isna(value) else str(value)
+
+    lines = []
+    for row in frame.itertuples():
+        ports = [f".{port}" if (port := text(value)) else "" for value in (row.sport, row.dport)]
+        ends = f"{text(row.src) or text(row.eth_src)}{ports[0]} > {text(row.dst) or text(row.eth_dst)}{ports[1]}"
+        words = [ends]
+        if text(row.tcp_flags):
+            words.append(f"[{row.tcp_flags}] seq {row.tcp_seq} ack {text(row.tcp_ack) or '-'}")
+        if text(row.dns_qname):
+            words.append(f"{'answer' if row.dns_response else 'query'} {text(row.dns_qtype)} {row.dns_qname}")
+        if text(row.icmp_type):
+            words.append(f"type {row.icmp_type} code {row.icmp_code}")
+        if text(row.error):
+            words.append(f"({row.error})")
+        words.append(f"length {row.length}")
+        lines.append(f"{row.Index:>7}  {row.time:%H:%M:%S.%f}  {text(row.proto) or '?':<6}  {' '.join(words)}")
+    return lines
+
+
+def _progress(report: Progress) -> None:
+    if report.done:
+        sys.stderr.write("\r\x1b[K")
+    elif report.elapsed > 1 and not sys.stdout.isatty():
+        packets = "" if report.packets is None else f"{report.packets:,} packets, "
+        sys.stderr.write(f"\r\x1b[K{report.elapsed:.0f} s: {packets}{report.bytes:,} bytes")
+    sys.stderr.flush()
+
+
+def _banner(job: Job, provenance: dict[str, Any]) -> str:
+    drops = provenance["drops"]
+    words = [f"{job.target.label}: {provenance['tool']}"]
+    if "captured" in drops:
+        words.append(f"{drops['captured']:,} packets")
+    words.append(f"{provenance['bytes']:,} bytes in {provenance['seconds']:.1f} s")
+    lost = drops.get("dropped_by_kernel", 0) + drops.get("dropped_by_interface", 0)
+    if lost:
+        words.append(f"LOST {lost:,} PACKETS (dropped by the kernel)")
+    if job.interrupted:
+        words.append("interrupted")
+    elif provenance["reason"] != "exit":
+        words.append(f"stopped by: {provenance['reason']}")
+    words += provenance["notes"]
+    words.append(f"recording {provenance['recording']}")
+    return " · ".join(words)
+
+
+def _exit_code(provenance: dict[str, Any]) -> int:
+    if provenance["reason"] != "exit" or provenance["interrupted"]:
+        return _FAILED if provenance["reason"] == "disk" else 0
+    if provenance["signal"]:
+        return 128 + int(provenance["signal"])
+    return int(provenance["exit_code"] or 0)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

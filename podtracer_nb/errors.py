@@ -1,0 +1,114 @@
+"""Everything that podtracer raises on purpose.
+
+::
+
+    PodtracerError                  one line to the user, never a traceback
+    ├── InputError                  a value or option that cannot be right (also a ValueError)
+    ├── TargetError                 the pod or namespace named
+    │   ├── TargetNotFound          no such target; `.nearest` has the names closest to it
+    │   └── TargetGone              it went away, or is another one now, between two steps
+    ├── PrivilegeError              the kernel or the API refused: what is missing, what mends it
+    ├── ToolError                   the program that was to run
+    │   ├── ToolNotFound            not installed where it has to run
+    │   └── ToolFailed              ended without a usable result; `.recording` has what it left
+    ├── ExecutionError              the supervisor could not start or keep a run
+    ├── CaptureError                bytes that are not a capture, or not one we read
+    └── DemoError                   the demo pods could not be started or stopped
+
+A message says what failed, why, and what to do next, in one line.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "CaptureError",
+    "DemoError",
+    "ExecutionError",
+    "InputError",
+    "PodtracerError",
+    "PrivilegeError",
+    "TargetError",
+    "TargetGone",
+    "TargetNotFound",
+    "ToolError",
+    "ToolFailed",
+    "ToolNotFound",
+]
+
+
+class PodtracerError(Exception):
+    """Base of every error that podtracer raises on purpose; a notebook shows it as one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython prints in place of a traceback."""
+        return [f"{type(self).__name__}: {self}"]
+
+
+class InputError(PodtracerError, ValueError):
+    """A value or option that cannot be right, found before anything was started."""
+
+
+class TargetError(PodtracerError):
+    """The pod or namespace that was named cannot be used."""
+
+
+class TargetNotFound(TargetError):
+    """No such target.
+
+    Parameters
+    ----------
+    message
+        The line for the user.
+    nearest
+        Existing names that look like the one given, best first.
+    """
+
+    def __init__(self, message: str, nearest: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+
+
+class TargetGone(TargetError):
+    """The target went away, or its process id now belongs to another, between two steps."""
+
+
+class PrivilegeError(PodtracerError):
+    """The kernel or the API refused: the message names what is missing and what mends it."""
+
+
+class ToolError(PodtracerError):
+    """The program that was to run in the target."""
+
+
+class ToolNotFound(ToolError):
+    """The program is not installed where it has to run."""
+
+
+class ToolFailed(ToolError):
+    """The program ended without a usable result.
+
+    Parameters
+    ----------
+    message
+        The line for the user.
+    recording
+        What the run left on disk, or None.
+    """
+
+    def __init__(self, message: str, recording: Any = None) -> None:
+        super().__init__(message)
+        self.recording = recording
+
+
+class ExecutionError(PodtracerError):
+    """The supervisor could not start or keep a run."""
+
+
+class CaptureError(PodtracerError):
+    """Bytes that are not a capture, or not one that can be read."""
+
+
+class DemoError(PodtracerError):
+    """The demo pods could not be started or stopped."""

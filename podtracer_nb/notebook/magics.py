@@ -1,0 +1,282 @@
+"""`%podtrace` and `%%podtrace`: a thin face on `podtracer_nb.run`, with a banner and a line of progress."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections import ChainMap
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_local_scope, no_var_expand
+
+from podtracer_nb import options
+from podtracer_nb.errors import InputError, PodtracerError
+from podtracer_nb.notebook import display, expansion
+from podtracer_nb.notebook.progress import ProgressLine
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from IPython.core.interactiveshell import InteractiveShell
+
+__all__ = ["PodtraceMagics", "RunInterrupted"]
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """The user interrupted a run that would have ended by itself: what it had is kept, and the cells below stop."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython prints in place of a traceback."""
+        return [f"KeyboardInterrupt: {self}"]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """One command of a cell."""
+
+    text: str
+    tool: str
+    arguments: tuple[str, ...]
+
+
+@magics_class
+class PodtraceMagics(Magics):
+    """The magic, and the defaults that `%podtrace use` set.
+
+    Parameters
+    ----------
+    shell
+        The IPython shell that it is registered with.
+    """
+
+    def __init__(self, shell: InteractiveShell) -> None:
+        super().__init__(shell)
+        self._shell = shell
+        self.defaults: dict[str, object] = {}
+
+    @no_var_expand
+    @needs_local_scope
+    @line_cell_magic
+    def podtrace(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> Any:
+        """Run a network tool inside a pod's namespaces; its result is a DataFrame.
+
+        ::
+
+            %podtrace tcpdump --pod web -n demo -- -i eth0 -c 100      packets
+            %podtrace tcpdump -a "-i eth0 -c 100" --pod web -n demo    the same
+            %podtrace ss --pod web -n demo -- -tn                      lines
+            df = %podtrace tcpdump --pod web -- -c 100                 as a value; or: -o df
+            %podtrace pods                                             the pods that can be named
+            %podtrace read capture.pcap                                a capture file
+            %podtrace use -n demo --pod web                            defaults of the lines below; --clear
+            %podtrace --help, %podtrace tcpdump --help                 every option
+
+            %%podtrace --pod web -n demo        each line of the cell a command; a dict of frames
+            ip addr
+            ss -tn
+
+            %%podtrace --pod web -n demo --shell       the cell as one shell script inside the target
+            for i in 1 2 3; do ping -c 1 api; done
+
+        What stands after ``--`` belongs to the tool. ``{name}`` is replaced by the notebook's variable, in one word
+        however many spaces it holds; ``{{name}}`` stands for the braces. A shell script is left as it is. A line that
+        ends with ``;`` shows no value. Interrupting a run ends it and keeps what it captured.
+        """
+        names: Mapping[str, Any] = ChainMap(dict(local_ns or {}), self._shell.user_ns)
+        line, silent = _without_semicolon(line)
+        words = expansion.split(line, names)
+        # A `use` line must not inherit what it is about to change.
+        inherited = {} if words[:1] == ["use"] else self.defaults
+        request = options.parse(words if words or cell is None else ["run"], magic=True, defaults=inherited)
+        value = self._carry_out(request) if cell is None else self._carry_out_cell(request, cell, names)
+        return None if silent else value
+
+    def _carry_out(self, request: options.Request) -> Any:
+        import podtracer_nb  # loads what it hands on at the first use
+
+        match request:
+            case options.HelpRequest(text=text):
+                print(text)
+            case options.VersionRequest():
+                print(_version())
+            case options.UseRequest():
+                self._use(request)
+            case options.DemoRequest(action=action):
+                from podtracer_nb import demo  # few sessions need it
+
+                print({"up": demo.up, "down": demo.down, "status": demo.status}[action]())
+            case options.PodsRequest():
+                pods = podtracer_nb.pods(
+                    namespace=request.namespace,
+                    selector=request.selector,
+                    all_namespaces=request.all_namespaces,
+                )
+                return self._hand_over(pods, request.out)
+            case options.ReadRequest():
+                frame = podtracer_nb.read_pcap(request.path, count=request.count)
+                self._show(display.of_reading(frame, request.path))
+                return self._hand_over(frame, request.out)
+            case options.RunRequest():
+                return self._run(request)
+        return None
+
+    def _use(self, request: options.UseRequest) -> None:
+        self.defaults = ({} if request.clear else self.defaults) | dict(request.values)
+        shown = display.defaults_line(self.defaults)
+        self._show(display.Banner((display.Part(f"defaults: {shown}" if shown else "no defaults"),)))
+
+    def _run(self, request: options.RunRequest) -> pd.DataFrame | None:
+        if request.tool is None:
+            raise InputError("no tool named; write %podtrace TOOL --pod POD -- ARGS, or see %podtrace --help")
+        if request.shell:
+            raise InputError("--shell runs a cell's body: write it below %%podtrace --shell")
+        _refuse_raw_output(request)
+        frame = self._one(request, request.tool, request.arguments)
+        if request.stdout:
+            _print_lines(frame)
+        value = self._hand_over(frame, request.out)
+        self._stop_the_cells_below(request, cut_short=_interrupted(frame) and _bounded(request, request.arguments))
+        return None if request.stdout else value
+
+    def _carry_out_cell(
+        self, request: options.Request, cell: str, names: Mapping[str, Any]
+    ) -> pd.DataFrame | dict[str, pd.DataFrame] | None:
+        if isinstance(request, options.HelpRequest):
+            print(request.text)
+            return None
+        if not isinstance(request, options.RunRequest):
+            raise InputError("%%podtrace takes the options of a run; for other commands write a line: %podtrace pods")
+        if request.tool is not None or request.arguments:
+            given = shlex.join([*([request.tool] if request.tool else []), *request.arguments])
+            raise InputError(f"the commands of %%podtrace stand in the lines below it: move {given!r} there")
+        return self._script(request, cell) if request.shell else self._lines(request, cell, names)
+
+    def _script(self, request: options.RunRequest, body: str) -> pd.DataFrame | None:
+        frame = self._one(request, "sh", ("-c", body))
+        if request.stdout:
+            _print_lines(frame)
+        value: pd.DataFrame | None = self._hand_over(frame, request.out)
+        self._stop_the_cells_below(request, cut_short=_interrupted(frame) and _bounded(request, request.arguments))
+        return None if request.stdout else value
+
+    def _lines(
+        self, request: options.RunRequest, cell: str, names: Mapping[str, Any]
+    ) -> dict[str, pd.DataFrame] | None:
+        # All lines are read before the first is run: a slip in the last must not cost the work of the others.
+        lines = [_command(text.strip(), names) for text in cell.splitlines() if text.strip() and text.strip()[0] != "#"]
+        if not lines:
+            raise InputError("the cell names no command: write one a line below %%podtrace")
+        for each in lines:
+            _refuse_raw_output(replace(request, tool=each.tool))
+        frames: dict[str, pd.DataFrame] = {}
+        cut_short = False
+        try:
+            for each in lines:
+                frame = self._one(request, each.tool, each.arguments, command=each.text)
+                if request.stdout:
+                    _print_lines(frame)
+                frames[_unused(each.text, frames)] = frame
+                if _interrupted(frame):
+                    cut_short = _bounded(request, each.arguments)
+                    break
+        except (PodtracerError, RunInterrupted):
+            self._hand_over(frames, request.out)
+            raise
+        value: dict[str, pd.DataFrame] | None = self._hand_over(frames, request.out)
+        self._stop_the_cells_below(request, cut_short=cut_short)
+        return None if request.stdout else value
+
+    def _one(
+        self, request: options.RunRequest, tool: str, arguments: tuple[str, ...], *, command: str | None = None
+    ) -> pd.DataFrame:
+        """Run one tool, with its progress and its banner."""
+        import podtracer_nb  # loads what it hands on at the first use
+
+        progress = ProgressLine(self._shell, tool, bounded=_bounded(request, arguments))
+        banner = None
+        try:
+            frame: pd.DataFrame = podtracer_nb.run(tool, arguments, **request.keywords(), progress=progress)
+            banner = display.of_run(frame, self.defaults, command)
+        except KeyboardInterrupt:
+            # `run` answers the first interrupt with what it has: this one came before the start, or was the second.
+            raise RunInterrupted("no table was made; what the tool had written stays in its recording") from None
+        finally:
+            progress.close(banner)
+        return frame
+
+    def _hand_over(self, value: Any, variable: str | None) -> Any:
+        """Put a value into the variable of `-o`, or return it as the cell's."""
+        if variable is None:
+            return value
+        self._shell.push({variable: value})  # type: ignore[no-untyped-call]  # IPython's
+        return None
+
+    def _stop_the_cells_below(self, request: options.RunRequest, *, cut_short: bool) -> None:
+        """Raise where a bounded run was cut short and its result is safe in a variable: Run All goes no further.
+
+        Without `-o` the result is the cell's value, which an exception would throw away; and for a run without an end
+        of its own an interrupt is how it ends.
+        """
+        if cut_short and request.out is not None:
+            raise RunInterrupted(f"the run was cut short; what it had is in {request.out}")
+
+    def _show(self, banner: display.Banner) -> None:
+        ProgressLine(self._shell, "", bounded=True).close(banner)
+
+
+def _without_semicolon(line: str) -> tuple[str, bool]:
+    """Take off a `;` that ends the line, as IPython's own magics do; one with a backslash before it is the tool's."""
+    text = line.rstrip()
+    if text.endswith(";") and not text.endswith("\\;"):
+        return text[:-1], True
+    return line, False
+
+
+def _command(text: str, names: Mapping[str, Any]) -> _Line:
+    """Read one line of a cell: all of its words are the tool's."""
+    tool, *arguments = expansion.split(f"-- {text}", names)[1:]
+    if tool.startswith("-"):
+        raise InputError(f"{text!r} begins with an option; options of podtracer stand in the line of %%podtrace")
+    return _Line(text, tool, tuple(arguments))
+
+
+def _bounded(request: options.RunRequest, arguments: tuple[str, ...]) -> bool:
+    """Tell whether the run was given an end: a timer, a size, a count (ours or the tool's own `-c`)."""
+    if request.timer is not None or request.max_bytes is not None or request.count is not None:
+        return True
+    return any(re.fullmatch(r"-c\d*|--count(=\d+)?", word) for word in arguments)
+
+
+def _interrupted(frame: pd.DataFrame) -> bool:
+    return bool(frame.attrs.get("podtracer", {}).get("interrupted"))
+
+
+def _unused(text: str, frames: Mapping[str, object]) -> str:
+    """Return a key for a line that stands in the cell more than once: its second result is `LINE #2`."""
+    key, number = text, 1
+    while key in frames:
+        number += 1
+        key = f"{text} #{number}"
+    return key
+
+
+def _refuse_raw_output(request: options.RunRequest) -> None:
+    if request.stdout and request.tool and PurePath(request.tool).name == "tcpdump" and not request.text:
+        raise InputError("-s would write a capture's bytes into the notebook; leave it out, or add --text for lines")
+
+
+def _print_lines(frame: pd.DataFrame) -> None:
+    for stream, line in zip(frame["stream"], frame["line"], strict=True):
+        print(line, file=sys.stderr if stream == "stderr" else sys.stdout)
+
+
+def _version() -> str:
+    from importlib.metadata import version  # slow to import, rarely needed
+
+    from podtracer_nb import packets  # rarely needed
+
+    build = "compiled" if packets.compiled else "interpreted: slow; install a C compiler and podtracer-nb again"
+    return f"podtracer {version('podtracer-nb')} (dissector {build})"

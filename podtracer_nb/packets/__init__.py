@@ -1,0 +1,20 @@
+"""Bytes to columns: packet captures, whole or still growing, as typed DataFrames.
+
+`read` a file, `stream` a pipe, or hold the `Reader` under both. Stands alone: nothing else of this package is imported.
+"""
+
+from podtracer_nb.packets import schema
+from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning
+from podtracer_nb.packets.reader import Reader, compiled, raw, read, stream
+
+__all__ = [
+    "DamageWarning",
+    "FormatError",
+    "InterpretedWarning",
+    "Reader",
+    "compiled",
+    "raw",
+    "read",
+    "schema",
+    "stream",
+]

@@ -1,0 +1,1430 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The one pass from capture records to columns: scan, dissect, intern.
+
+This file is Cython in pure-Python mode: compiled where a C compiler is found, interpreted as it is where none is
+(`compiled` tells). It reads hostile bytes, so one rule holds everywhere: **bytes are read only after one explicit
+comparison has shown that all of them lie before `end`**, the end of that packet's captured bytes. Bounds checks are
+off in the compiled build; the tests compile this same file with them on and feed it exactly sized buffers.
+
+Numbers behave differently in the two builds, so: lengths and positions are signed (`Py_ssize_t`), hashes are masked to
+64 bits by hand, constants wider than 32 bits are typed, and a value stored fits its column by construction. Nothing in
+the loop raises: its methods are `exceptval(check=False)`, because a check for errors after each call takes the GIL.
+
+The loop stops, and ordinary Python resumes it, when a column, a table or the buffer has no room for one more record.
+"""
+
+from __future__ import annotations
+
+import cython
+
+compiled: bool = cython.compiled
+
+# Constants of the loop are C variables; the dictionaries at the end of this file show them to Python.
+_NEED_BYTES = cython.declare(cython.int, 0)
+_NEED_ROWS = cython.declare(cython.int, 1)
+_NEED_TABLES = cython.declare(cython.int, 2)
+_OVERSIZED = cython.declare(cython.int, 3)
+_ZEROS = cython.declare(cython.int, 4)
+
+_LINK_NONE = cython.declare(cython.int, 0)
+_LINK_ETHERNET = cython.declare(cython.int, 1)
+_LINK_SLL = cython.declare(cython.int, 2)
+_LINK_SLL2 = cython.declare(cython.int, 3)
+_LINK_RAW = cython.declare(cython.int, 4)
+
+_PROTOCOL = cython.declare(cython.int, 0)
+_FLAGS = cython.declare(cython.int, 1)
+_FRAGMENT = cython.declare(cython.int, 2)
+_ARP_OPERATION = cython.declare(cython.int, 3)
+_RCODE = cython.declare(cython.int, 4)
+_QTYPE = cython.declare(cython.int, 5)
+_ERROR = cython.declare(cython.int, 6)
+# A 16-bit code numbers no more words than this; only DNS types could be more, and those beyond it stay NA.
+_WORDS_MAXIMUM = cython.declare(cython.int, 32766)
+
+_TRUNCATED = cython.declare(cython.int, 0)
+_BAD_RECORD = cython.declare(cython.int, 1)
+_BAD_ETHERNET = cython.declare(cython.int, 2)
+_BAD_COOKED = cython.declare(cython.int, 3)
+_BAD_VLAN = cython.declare(cython.int, 4)
+_BAD_ARP = cython.declare(cython.int, 5)
+_BAD_IP = cython.declare(cython.int, 6)
+_BAD_IPV4 = cython.declare(cython.int, 7)
+_BAD_IPV6 = cython.declare(cython.int, 8)
+_BAD_TCP = cython.declare(cython.int, 9)
+_BAD_UDP = cython.declare(cython.int, 10)
+_BAD_ICMP = cython.declare(cython.int, 11)
+_BAD_DNS = cython.declare(cython.int, 12)
+_BAD_LINK = cython.declare(cython.int, 13)
+
+_ALL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
+_LOWER = cython.declare(cython.ulonglong, 0xFFFFFFFF)
+_SECOND = cython.declare(cython.longlong, 1000000000)
+
+
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _place(product: cython.ulonglong, shift: cython.int) -> cython.Py_ssize_t:
+    """Return the upper bits of the lower 64 of a product, which is all of it in the compiled build."""
+    if cython.compiled:
+        return product >> shift
+    else:
+        return (product & _ALL) >> shift
+
+
+@cython.final
+@cython.cclass
+class Numbers:
+    """A dictionary from 63-bit numbers (MAC addresses, interface numbers) to codes 0, 1, 2, … in order of arrival.
+
+    Open addressing with linear probing. The hash is multiply-shift with a secret odd multiplier (Dietzfelbinger et al.
+    1997: two numbers collide with probability 2 / slots, whatever they are), so that no capture can be made to collide.
+    `values[code]` is the number. `grow` is for ordinary Python, `code` for the loop.
+    """
+
+    keys: cython.ulonglong[::1]
+    codes: cython.int[::1]
+    values: cython.ulonglong[::1]
+    count = cython.declare(cython.int, visibility="readonly")
+    limit = cython.declare(cython.int, visibility="readonly")
+    mask: cython.Py_ssize_t
+    shift: cython.int
+    secret: cython.ulonglong
+    other_secret: cython.ulonglong
+
+    def __init__(self, secret: int, other_secret: int) -> None:
+        self.secret = secret | 1
+        self.other_secret = other_secret | 1
+        self.count = 0
+        self.limit = 0
+
+    def grow(self, keys: object, codes: object, values: object, slots: int, limit: int) -> None:
+        """Take larger arrays: `keys` and `codes` zeroed with `slots` (a power of two) places, `values` with the old."""
+        self.keys = keys
+        self.codes = codes
+        self.values = values
+        self.mask = slots - 1
+        self.shift = 65 - slots.bit_length()
+        self.limit = limit
+        code: cython.int
+        for code in range(self.count):
+            self.place(self.values[code], code)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def slot(self, key: cython.ulonglong) -> cython.Py_ssize_t:
+        return _place(key * self.secret, self.shift)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def place(self, key: cython.ulonglong, code: cython.int) -> cython.void:
+        at: cython.Py_ssize_t = self.slot(key)
+        while self.keys[at] != 0:
+            at = (at + 1) & self.mask
+        self.keys[at] = key + 1
+        self.codes[at] = code
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def code(self, key: cython.ulonglong) -> cython.int:
+        at: cython.Py_ssize_t = self.slot(key)
+        while self.keys[at] != 0:
+            if self.keys[at] == key + 1:
+                return self.codes[at]
+            at = (at + 1) & self.mask
+        new: cython.int = self.count
+        self.keys[at] = key + 1
+        self.codes[at] = new
+        self.values[new] = key
+        self.count = new + 1
+        return new
+
+
+@cython.final
+@cython.cclass
+class Addresses:
+    """One dictionary for IPv4 and IPv6 addresses, to codes in order of arrival.
+
+    An IPv4 slot is one 64-bit word, address and code + 1, so that a hit costs one load. `version[code]` is 4 or 6;
+    `high` and `low` hold the address, an IPv4 address in `low`.
+    """
+
+    four: cython.ulonglong[::1]
+    six: cython.int[::1]
+    high: cython.ulonglong[::1]
+    low: cython.ulonglong[::1]
+    version: cython.uchar[::1]
+    count = cython.declare(cython.int, visibility="readonly")
+    limit = cython.declare(cython.int, visibility="readonly")
+    mask: cython.Py_ssize_t
+    shift: cython.int
+    secret: cython.ulonglong
+    other_secret: cython.ulonglong
+
+    def __init__(self, secret: int, other_secret: int) -> None:
+        self.secret = secret | 1
+        self.other_secret = other_secret | 1
+        self.count = 0
+        self.limit = 0
+
+    def grow(
+        self, four: object, six: object, high: object, low: object, version: object, slots: int, limit: int
+    ) -> None:
+        """Take larger arrays: `four` and `six` zeroed with `slots` places, the others with the old values in them."""
+        self.four = four
+        self.six = six
+        self.high = high
+        self.low = low
+        self.version = version
+        self.mask = slots - 1
+        self.shift = 65 - slots.bit_length()
+        self.limit = limit
+        code: cython.int
+        at: cython.Py_ssize_t
+        word: cython.ulonglong
+        for code in range(self.count):
+            if self.version[code] == 4:
+                word = self.low[code]
+                at = self.slot4(word)
+                while self.four[at] != 0:
+                    at = (at + 1) & self.mask
+                self.four[at] = (word << 32) | (code + 1)
+            else:
+                at = self.slot6(self.high[code], self.low[code])
+                while self.six[at] != 0:
+                    at = (at + 1) & self.mask
+                self.six[at] = code + 1
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def slot4(self, address: cython.ulonglong) -> cython.Py_ssize_t:
+        return _place(address * self.secret, self.shift)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def slot6(self, high: cython.ulonglong, low: cython.ulonglong) -> cython.Py_ssize_t:
+        mixed: cython.ulonglong = (high * self.other_secret) & _ALL
+        mixed = ((mixed ^ (mixed >> 32) ^ low) * self.secret) & _ALL
+        mixed = ((mixed ^ (mixed >> 29)) * self.other_secret) & _ALL
+        place: cython.Py_ssize_t = mixed >> self.shift
+        return place
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def code4(self, address: cython.ulonglong) -> cython.int:
+        at: cython.Py_ssize_t = self.slot4(address)
+        word: cython.ulonglong = self.four[at]
+        found: cython.int
+        while word != 0:
+            if (word >> 32) == address:
+                found = (word & _LOWER) - 1
+                return found
+            at = (at + 1) & self.mask
+            word = self.four[at]
+        new: cython.int = self.count
+        self.four[at] = (address << 32) | (new + 1)
+        self.high[new] = 0
+        self.low[new] = address
+        self.version[new] = 4
+        self.count = new + 1
+        return new
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def code6(self, high: cython.ulonglong, low: cython.ulonglong) -> cython.int:
+        at: cython.Py_ssize_t = self.slot6(high, low)
+        code: cython.int = self.six[at] - 1
+        while code >= 0:
+            if self.high[code] == high and self.low[code] == low:
+                return code
+            at = (at + 1) & self.mask
+            code = self.six[at] - 1
+        new: cython.int = self.count
+        self.six[at] = new + 1
+        self.high[new] = high
+        self.low[new] = low
+        self.version[new] = 6
+        self.count = new + 1
+        return new
+
+
+@cython.final
+@cython.cclass
+class Names:
+    """A dictionary of domain names, kept as uncompressed labels (length, bytes, …), to codes in order of arrival.
+
+    Name `code` is `text[starts[code]:starts[code + 1]]`. `scratch` is where the loop spells a name out.
+    """
+
+    slots: cython.int[::1]
+    hashes: cython.ulonglong[::1]
+    starts: cython.longlong[::1]
+    text: cython.uchar[::1]
+    scratch: cython.uchar[::1]
+    count = cython.declare(cython.int, visibility="readonly")
+    limit = cython.declare(cython.int, visibility="readonly")
+    text_limit: cython.longlong
+    mask: cython.Py_ssize_t
+    shift: cython.int
+    secret: cython.ulonglong
+    other_secret: cython.ulonglong
+
+    def __init__(self, secret: int, other_secret: int, scratch: object) -> None:
+        self.secret = secret | 1
+        self.other_secret = other_secret
+        self.scratch = scratch
+        self.count = 0
+        self.limit = 0
+        self.text_limit = 0
+
+    def grow(
+        self, slots: object, hashes: object, starts: object, text: object, places: int, limit: int, text_limit: int
+    ) -> None:
+        """Take larger arrays: `slots` zeroed with `places` places, the others with the old values in them."""
+        self.slots = slots
+        self.hashes = hashes
+        self.starts = starts
+        self.text = text
+        self.mask = places - 1
+        self.shift = 65 - places.bit_length()
+        self.limit = limit
+        self.text_limit = text_limit
+        code: cython.int
+        at: cython.Py_ssize_t
+        for code in range(self.count):
+            at = self.hashes[code] >> self.shift
+            while self.slots[at] != 0:
+                at = (at + 1) & self.mask
+            self.slots[at] = code + 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def same(self, code: cython.int, size: cython.Py_ssize_t) -> cython.bint:
+        start: cython.Py_ssize_t = self.starts[code]
+        if self.starts[code + 1] - start != size:
+            return False
+        i: cython.Py_ssize_t
+        for i in range(size):
+            if self.text[start + i] != self.scratch[i]:
+                return False
+        return True
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def code(self, size: cython.Py_ssize_t) -> cython.int:
+        """Return the code of the `size` bytes in `scratch`."""
+        mixed: cython.ulonglong = self.other_secret
+        four: cython.ulonglong
+        i: cython.Py_ssize_t
+        # The scratch is longer than any name by more than three bytes, which are 0 here.
+        for i in range(3):
+            self.scratch[size + i] = 0
+        for i in range(0, size, 4):
+            four = self.scratch[i]
+            four = (four << 8) | self.scratch[i + 1]
+            four = (four << 8) | self.scratch[i + 2]
+            four = (four << 8) | self.scratch[i + 3]
+            mixed = ((mixed ^ four) * self.secret) & _ALL
+            mixed = mixed ^ (mixed >> 32)
+        mixed = (mixed * self.secret) & _ALL
+        at: cython.Py_ssize_t = mixed >> self.shift
+        code: cython.int = self.slots[at] - 1
+        while code >= 0:
+            if self.hashes[code] == mixed and self.same(code, size):
+                return code
+            at = (at + 1) & self.mask
+            code = self.slots[at] - 1
+        new: cython.int = self.count
+        start: cython.Py_ssize_t = self.starts[new]
+        for i in range(size):
+            self.text[start + i] = self.scratch[i]
+        self.starts[new + 1] = start + size
+        self.hashes[new] = mixed
+        self.slots[at] = new + 1
+        self.count = new + 1
+        return new
+
+
+@cython.final
+@cython.cclass
+class Dissector:
+    """Walks the records in `buffer[position:filled]` and writes one row a packet.
+
+    `columns` gives every column its memory (by name), `run` works until something is missing. Columns
+    must come filled with "not there": codes -1, masks 1, values 0; only what a packet has is written. Masks that values
+    tell (no header has IP version 0) are left to who makes the frame.
+    """
+
+    buffer: cython.const[cython.uchar][::1]
+    position = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    filled = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    base = cython.declare(cython.longlong, visibility="readonly")
+    row = cython.declare(cython.Py_ssize_t, visibility="public")
+    limit = cython.declare(cython.Py_ssize_t, visibility="public")
+
+    link: cython.int
+    swapped: cython.bint
+
+    # What the packet before had: packets come in trains, and a comparison costs less than two look-ups.
+    last_pair: cython.ulonglong
+    last_src: cython.int
+    last_dst: cython.int
+
+    fraction: cython.longlong
+    largest: cython.longlong
+
+    addresses: Addresses
+    macs: Numbers
+    interfaces: Numbers
+    names: Names
+    words: cython.short[:, ::1]
+    word_order: cython.int[:, ::1]
+    word_counts: cython.int[::1]
+    wide_addresses: cython.bint
+    wide_macs: cython.bint
+    wide_names: cython.bint
+    wide_interfaces: cython.bint
+    wide_words: cython.bint
+
+    time: cython.longlong[::1]
+    length: cython.uint[::1]
+    caplen: cython.uint[::1]
+    offset: cython.longlong[::1]
+    interface: cython.schar[::1]
+    interface_wide: cython.int[::1]
+    eth_src: cython.short[::1]
+    eth_dst: cython.short[::1]
+    eth_src_wide: cython.int[::1]
+    eth_dst_wide: cython.int[::1]
+    ethertype: cython.ushort[::1]
+    vlan: cython.ushort[::1]
+    vlan_mask: cython.uchar[::1]
+    src: cython.short[::1]
+    dst: cython.short[::1]
+    src_wide: cython.int[::1]
+    dst_wide: cython.int[::1]
+    proto: cython.schar[::1]
+    proto_wide: cython.int[::1]
+    ip_version: cython.uchar[::1]
+    ip_ttl: cython.uchar[::1]
+    ip_id: cython.ushort[::1]
+    ip_frag: cython.schar[::1]
+    sport: cython.ushort[::1]
+    sport_mask: cython.uchar[::1]
+    dport: cython.ushort[::1]
+    payload_length: cython.uint[::1]
+    payload_length_mask: cython.uchar[::1]
+    tcp_flags: cython.schar[::1]
+    tcp_flags_wide: cython.int[::1]
+    tcp_seq: cython.uint[::1]
+    tcp_ack: cython.uint[::1]
+    tcp_window: cython.ushort[::1]
+    tcp_mss: cython.ushort[::1]
+    tcp_mss_mask: cython.uchar[::1]
+    tcp_wscale: cython.uchar[::1]
+    tcp_wscale_mask: cython.uchar[::1]
+    tcp_tsval: cython.uint[::1]
+    tcp_tsval_mask: cython.uchar[::1]
+    tcp_tsecr: cython.uint[::1]
+    tcp_sack_left: cython.uint[::1]
+    tcp_sack_left_mask: cython.uchar[::1]
+    tcp_sack_right: cython.uint[::1]
+    arp_op: cython.schar[::1]
+    icmp_type: cython.uchar[::1]
+    icmp_type_mask: cython.uchar[::1]
+    icmp_code: cython.uchar[::1]
+    dns_id: cython.ushort[::1]
+    dns_id_mask: cython.uchar[::1]
+    dns_qname: cython.short[::1]
+    dns_qname_wide: cython.int[::1]
+    dns_qtype: cython.schar[::1]
+    dns_qtype_wide: cython.int[::1]
+    dns_rcode: cython.schar[::1]
+    dns_response: cython.uchar[::1]
+    error: cython.schar[::1]
+
+    def __init__(self, dictionaries: object) -> None:
+        self.addresses = dictionaries.addresses
+        self.macs = dictionaries.macs
+        self.interfaces = dictionaries.interfaces
+        self.names = dictionaries.names
+        self.words = dictionaries.words
+        self.word_order = dictionaries.word_order
+        self.word_counts = dictionaries.word_counts
+        self.link = _LINK_NONE
+        self.swapped = False
+        self.fraction = 1
+        self.largest = 0
+        self.last_pair = 0
+        self.last_src = -1
+        self.last_dst = 0
+        self.wide_addresses = False
+        self.wide_macs = False
+        self.wide_names = False
+        self.wide_interfaces = False
+        self.wide_words = False
+        self.position = 0
+        self.filled = 0
+        self.base = 0
+        self.row = 0
+        self.limit = 0
+
+    def begin(self, link: int, swapped: bool, fraction: int, largest: int, base: int) -> None:
+        """Take what the capture's header says.
+
+        `link` is one of `LINKS`; `swapped` True for big-endian records; `fraction` the nanoseconds in one unit of a
+        record's time fraction; `largest` the most bytes a record may claim; `base` the first record's offset.
+        """
+        self.link = link
+        self.swapped = swapped
+        self.fraction = fraction
+        self.largest = largest
+        self.base = base
+
+    def columns(self, memory: dict[str, object]) -> None:
+        """Take the columns' memory: one array or memoryview a name."""
+        self.time = memory["time"]
+        self.length = memory["length"]
+        self.caplen = memory["caplen"]
+        self.offset = memory["offset"]
+        self.interface = memory["interface"]
+        self.eth_src = memory["eth_src"]
+        self.eth_dst = memory["eth_dst"]
+        self.ethertype = memory["ethertype"]
+        self.vlan = memory["vlan"]
+        self.vlan_mask = memory["vlan_mask"]
+        self.src = memory["src"]
+        self.dst = memory["dst"]
+        self.proto = memory["proto"]
+        self.ip_version = memory["ip_version"]
+        self.ip_ttl = memory["ip_ttl"]
+        self.ip_id = memory["ip_id"]
+        self.ip_frag = memory["ip_frag"]
+        self.sport = memory["sport"]
+        self.sport_mask = memory["sport_mask"]
+        self.dport = memory["dport"]
+        self.payload_length = memory["payload_length"]
+        self.payload_length_mask = memory["payload_length_mask"]
+        self.tcp_flags = memory["tcp_flags"]
+        self.tcp_seq = memory["tcp_seq"]
+        self.tcp_ack = memory["tcp_ack"]
+        self.tcp_window = memory["tcp_window"]
+        self.tcp_mss = memory["tcp_mss"]
+        self.tcp_mss_mask = memory["tcp_mss_mask"]
+        self.tcp_wscale = memory["tcp_wscale"]
+        self.tcp_wscale_mask = memory["tcp_wscale_mask"]
+        self.tcp_tsval = memory["tcp_tsval"]
+        self.tcp_tsval_mask = memory["tcp_tsval_mask"]
+        self.tcp_tsecr = memory["tcp_tsecr"]
+        self.tcp_sack_left = memory["tcp_sack_left"]
+        self.tcp_sack_left_mask = memory["tcp_sack_left_mask"]
+        self.tcp_sack_right = memory["tcp_sack_right"]
+        self.arp_op = memory["arp_op"]
+        self.icmp_type = memory["icmp_type"]
+        self.icmp_type_mask = memory["icmp_type_mask"]
+        self.icmp_code = memory["icmp_code"]
+        self.dns_id = memory["dns_id"]
+        self.dns_id_mask = memory["dns_id_mask"]
+        self.dns_qname = memory["dns_qname"]
+        self.dns_qtype = memory["dns_qtype"]
+        self.dns_rcode = memory["dns_rcode"]
+        self.dns_response = memory["dns_response"]
+        self.error = memory["error"]
+
+    def widen(self, name: str, memory: dict[str, object]) -> None:
+        """Take 32-bit code columns for one dictionary, or the vocabularies, about to outgrow the narrow ones."""
+        if name == "addresses":
+            self.src_wide = memory["src"]
+            self.dst_wide = memory["dst"]
+            self.wide_addresses = True
+        elif name == "macs":
+            self.eth_src_wide = memory["eth_src"]
+            self.eth_dst_wide = memory["eth_dst"]
+            self.wide_macs = True
+        elif name == "names":
+            self.dns_qname_wide = memory["dns_qname"]
+            self.wide_names = True
+        elif name == "interfaces":
+            self.interface_wide = memory["interface"]
+            self.wide_interfaces = True
+        else:
+            self.proto_wide = memory["proto"]
+            self.tcp_flags_wide = memory["tcp_flags"]
+            self.dns_qtype_wide = memory["dns_qtype"]
+            self.wide_words = True
+
+    def attach(self, buffer: object, filled: int) -> None:
+        """Read from `buffer` from now on; its first `filled` bytes are there."""
+        self.buffer = buffer
+        self.filled = filled
+
+    def compact(self, buffer: object) -> None:
+        """Move the bytes that are still to be dissected to the start of `buffer`, the one attached."""
+        buffer[: self.filled - self.position] = buffer[self.position : self.filled]
+        self.base += self.position
+        self.filled -= self.position
+        self.position = 0
+
+    def take(self, readinto: object, room: object) -> object:
+        """Call `readinto(room)`, `room` being the buffer from `filled` on, and count what it gave.
+
+        In the compiled build no signal handler can run between the two, so an interrupt loses no byte.
+        """
+        got = readinto(room)
+        if got:
+            self.filled += got
+        return got
+
+    def pump(self, readinto: object, buffer: object) -> int:
+        """Dissect and read on, in turns, until something other than bytes is missing or no more came.
+
+        The same as `run`, `compact` and `take` in a loop, without the way through Python for every read.
+        """
+        reason: cython.int
+        while True:
+            with cython.nogil:
+                reason = self.walk()
+            if reason != _NEED_BYTES:
+                return reason
+            self.compact(buffer)
+            room = buffer[self.filled :]
+            if not room or not self.take(readinto, room):
+                return reason
+
+    def run(self) -> int:
+        """Dissect records until something is missing; return which (see `REASONS`)."""
+        reason: cython.int
+        with cython.nogil:
+            reason = self.walk()
+        return reason
+
+    # Big and little-endian loads. Compiled, they go through a pointer with constant offsets, which compilers turn into
+    # one load and a byte swap; taking the address of the last byte first is the bounds check, in builds that have them.
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def be16(self, at: cython.Py_ssize_t) -> cython.int:
+        if cython.compiled:
+            p: cython.p_const_uchar = cython.address(self.buffer[at + 1])
+            p = cython.address(self.buffer[at])
+            return (cython.cast(cython.int, p[0]) << 8) | p[1]
+        else:
+            return (self.buffer[at] << 8) | self.buffer[at + 1]
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def be32(self, at: cython.Py_ssize_t) -> cython.uint:
+        if cython.compiled:
+            p: cython.p_const_uchar = cython.address(self.buffer[at + 3])
+            p = cython.address(self.buffer[at])
+            return (
+                (cython.cast(cython.uint, p[0]) << 24)
+                | (cython.cast(cython.uint, p[1]) << 16)
+                | (cython.cast(cython.uint, p[2]) << 8)
+                | p[3]
+            )
+        else:
+            return (self.be16(at) << 16) | self.be16(at + 2)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def le32(self, at: cython.Py_ssize_t) -> cython.uint:
+        if cython.compiled:
+            p: cython.p_const_uchar = cython.address(self.buffer[at + 3])
+            p = cython.address(self.buffer[at])
+            return (
+                (cython.cast(cython.uint, p[3]) << 24)
+                | (cython.cast(cython.uint, p[2]) << 16)
+                | (cython.cast(cython.uint, p[1]) << 8)
+                | p[0]
+            )
+        else:
+            return (
+                (self.buffer[at + 3] << 24) | (self.buffer[at + 2] << 16) | (self.buffer[at + 1] << 8) | self.buffer[at]
+            )
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def be64(self, at: cython.Py_ssize_t) -> cython.ulonglong:
+        high: cython.ulonglong = self.be32(at)
+        low: cython.ulonglong = self.be32(at + 4)
+        return (high << 32) | low
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def mac(self, at: cython.Py_ssize_t) -> cython.int:
+        high: cython.ulonglong = self.be16(at)
+        low: cython.ulonglong = self.be32(at + 2)
+        return self.macs.code((high << 32) | low)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def word(self, vocabulary: cython.int, index: cython.int) -> cython.int:
+        """Return the code of a word, which it gets when first seen; -1 when the vocabulary is full."""
+        code: cython.int = self.words[vocabulary, index]
+        if code == 0:
+            if self.word_counts[vocabulary] >= _WORDS_MAXIMUM:
+                return -1
+            code = self.word_counts[vocabulary] + 1
+            self.word_counts[vocabulary] = code
+            self.words[vocabulary, index] = code
+            self.word_order[vocabulary, code - 1] = index
+        return code - 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def fail(self, row: cython.Py_ssize_t, error: cython.int) -> cython.void:
+        """Note why this packet's dissection stopped; the first reason stands."""
+        if self.error[row] < 0:
+            self.error[row] = self.word(_ERROR, error)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def short(
+        self, row: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t, error: cython.int
+    ) -> cython.void:
+        """Note that a header goes beyond `end`: cut by the snaplen where the wire had more, else malformed."""
+        self.fail(row, _TRUNCATED if end < wire else error)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def protocol(self, row: cython.Py_ssize_t, number: cython.int) -> cython.void:
+        if self.wide_words:
+            self.proto_wide[row] = self.word(_PROTOCOL, number)
+        else:
+            self.proto[row] = self.word(_PROTOCOL, number)
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def source(self, row: cython.Py_ssize_t, code: cython.int) -> cython.void:
+        if self.wide_addresses:
+            self.src_wide[row] = code
+        else:
+            self.src[row] = code
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def destination(self, row: cython.Py_ssize_t, code: cython.int) -> cython.void:
+        if self.wide_addresses:
+            self.dst_wide[row] = code
+        else:
+            self.dst[row] = code
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def walk(self) -> cython.int:
+        at: cython.Py_ssize_t = self.position
+        row: cython.Py_ssize_t = self.row
+        stop: cython.Py_ssize_t = row
+        reason: cython.int = _NEED_ROWS
+        wire: cython.longlong
+        captured: cython.longlong
+        seconds: cython.longlong
+        fraction: cython.longlong
+        seen: cython.longlong
+        while True:
+            if row >= stop:
+                if row >= self.limit:
+                    break
+                stop = self.safe(self.limit - row)
+                if stop == 0:
+                    reason = _NEED_TABLES
+                    break
+                stop += row
+            if self.filled - at < 16:
+                reason = _NEED_BYTES
+                break
+            if self.swapped:
+                seconds = self.be32(at)
+                fraction = self.be32(at + 4)
+                captured = self.be32(at + 8)
+                wire = self.be32(at + 12)
+            else:
+                seconds = self.le32(at)
+                fraction = self.le32(at + 4)
+                captured = self.le32(at + 8)
+                wire = self.le32(at + 12)
+            if captured > self.largest:
+                reason = _OVERSIZED
+                break
+            if captured == 0 and wire == 0 and seconds == 0 and fraction == 0:
+                reason = _ZEROS
+                break
+            if captured > self.filled - at - 16:
+                reason = _NEED_BYTES
+                break
+            at += 16
+            self.time[row] = seconds * _SECOND + fraction * self.fraction
+            self.length[row] = wire
+            self.caplen[row] = captured
+            self.offset[row] = self.base + at
+            seen = captured
+            if captured > wire:
+                self.fail(row, _BAD_RECORD)
+                seen = wire
+            if self.link == _LINK_ETHERNET:
+                self.ethernet(row, at, at + seen, at + wire)
+            else:
+                self.other_link(row, at, at + seen, at + wire)
+            row += 1
+            at += captured
+        self.row = row
+        self.position = at
+        return reason
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def safe(self, wanted: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return how many records, up to `wanted`, fit the tables whatever is in them.
+
+        One record adds at most two addresses, two MAC addresses, one interface, one name and a word to a vocabulary.
+        """
+        room: cython.Py_ssize_t = (self.addresses.limit - self.addresses.count) // 2
+        wanted = room if room < wanted else wanted
+        room = (self.macs.limit - self.macs.count) // 2
+        wanted = room if room < wanted else wanted
+        room = self.interfaces.limit - self.interfaces.count
+        wanted = room if room < wanted else wanted
+        room = self.names.limit - self.names.count
+        wanted = room if room < wanted else wanted
+        room = (self.names.text_limit - self.names.starts[self.names.count]) // 256
+        wanted = room if room < wanted else wanted
+        if not self.wide_words:
+            room = 120 - self.word_counts[_PROTOCOL]
+            wanted = room if room < wanted else wanted
+            room = 120 - self.word_counts[_FLAGS]
+            wanted = room if room < wanted else wanted
+            room = 120 - self.word_counts[_QTYPE]
+            wanted = room if room < wanted else wanted
+        return wanted if wanted > 0 else 0
+
+    # ------------------------------------------------------------------------------------------ link layers
+    # `at` is where a header starts, `end` where the packet's captured bytes end, `wire` where its bytes on the wire did.
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ethernet(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        if end - at < 14:
+            self.short(row, end, wire, _BAD_ETHERNET)
+            return
+        if self.wide_macs:
+            self.eth_dst_wide[row] = self.mac(at)
+            self.eth_src_wide[row] = self.mac(at + 6)
+        else:
+            self.eth_dst[row] = self.mac(at)
+            self.eth_src[row] = self.mac(at + 6)
+        kind: cython.int = self.be16(at + 12)
+        if kind == 0x0800:  # the short way for what nearly every packet is
+            self.ethertype[row] = kind
+            self.ipv4(row, at + 14, end, wire)
+        else:
+            self.network(row, kind, at + 14, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def other_link(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        version: cython.int
+        index: cython.int
+        if self.link == _LINK_SLL:
+            # https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
+            if end - at < 16:
+                self.short(row, end, wire, _BAD_COOKED)
+                return
+            if self.be16(at + 4) == 6:
+                self.cooked_source(row, at + 6)
+            self.cooked(row, self.be16(at + 2), self.be16(at + 14), at + 16, end, wire)
+        elif self.link == _LINK_SLL2:
+            # https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL2.html
+            if end - at < 20:
+                self.short(row, end, wire, _BAD_COOKED)
+                return
+            index = self.interfaces.code(self.be32(at + 4))
+            if self.wide_interfaces:
+                self.interface_wide[row] = index
+            else:
+                self.interface[row] = index
+            if self.buffer[at + 11] == 6:
+                self.cooked_source(row, at + 12)
+            self.cooked(row, self.be16(at + 8), self.be16(at), at + 20, end, wire)
+        elif self.link == _LINK_RAW:
+            if end - at < 1:
+                self.short(row, end, wire, _BAD_IP)
+                return
+            version = self.buffer[at] >> 4
+            if version == 4:
+                self.ipv4(row, at, end, wire)
+            elif version == 6:
+                self.ipv6(row, at, end, wire)
+            else:
+                self.fail(row, _BAD_IP)
+        else:
+            self.fail(row, _BAD_LINK)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def cooked_source(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.void:
+        if self.wide_macs:
+            self.eth_src_wide[row] = self.mac(at)
+        else:
+            self.eth_src[row] = self.mac(at)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def cooked(
+        self,
+        row: cython.Py_ssize_t,
+        hardware: cython.int,
+        protocol: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+    ) -> cython.void:
+        # For these ARPHRD_ types the protocol field is no EtherType: 770 FRAD, 778 IPGRE, 803 radiotap, 824 netlink.
+        if hardware == 770 or hardware == 778 or hardware == 803 or hardware == 824:
+            return
+        self.network(row, protocol, at, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def network(
+        self,
+        row: cython.Py_ssize_t,
+        kind: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+    ) -> cython.void:
+        tagged: cython.bint = False
+        while kind == 0x8100 or kind == 0x88A8 or kind == 0x9100:
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_VLAN)
+                return
+            if not tagged:
+                self.vlan[row] = self.be16(at) & 0xFFF
+                self.vlan_mask[row] = 0
+                tagged = True
+            kind = self.be16(at + 2)
+            at += 4
+        if kind < 0x600:
+            # IEEE 802.3 clause 3.2.6: a length, and an LLC header after it. (In a cooked header 1 and 4 say the same.)
+            self.protocol(row, 259)
+            return
+        self.ethertype[row] = kind
+        if kind == 0x0800:
+            self.ipv4(row, at, end, wire)
+        elif kind == 0x86DD:
+            self.ipv6(row, at, end, wire)
+        elif kind == 0x0806:
+            self.protocol(row, 256)
+            self.arp(row, at, end, wire)
+        elif kind == 0x8035:
+            self.protocol(row, 257)
+        elif kind == 0x88CC:
+            self.protocol(row, 258)
+        elif kind == 0x888E:
+            self.protocol(row, 260)
+        elif kind == 0x8847 or kind == 0x8848:
+            self.protocol(row, 261)
+        elif kind == 0x8863 or kind == 0x8864:
+            self.protocol(row, 262)
+
+    # --------------------------------------------------------------------------------------------- internet
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def arp(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        operation: cython.int
+        if end - at < 8:
+            self.short(row, end, wire, _BAD_ARP)
+            return
+        operation = self.be16(at + 6)
+        self.arp_op[row] = self.word(_ARP_OPERATION, operation if operation < 26 else 26)
+        if self.be16(at + 2) != 0x0800 or self.buffer[at + 4] != 6 or self.buffer[at + 5] != 4:
+            return  # RFC 826 allows any pair of address families; only IPv4 over 48-bit addresses has columns
+        if end - at < 28:
+            self.short(row, end, wire, _BAD_ARP)
+            return
+        self.source(row, self.addresses.code4(self.be32(at + 14)))
+        self.destination(row, self.addresses.code4(self.be32(at + 24)))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ipv4(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        if end - at < 20:
+            self.short(row, end, wire, _BAD_IPV4)
+            return
+        first: cython.int = self.buffer[at]
+        header: cython.Py_ssize_t = (first & 15) * 4
+        total: cython.Py_ssize_t = self.be16(at + 2)
+        fragment: cython.int = self.be16(at + 6)
+        protocol: cython.int = self.buffer[at + 9]
+        if (first >> 4) != 4 or header < 20:
+            self.fail(row, _BAD_IPV4)
+            return
+        self.ip_version[row] = 4
+        self.ip_ttl[row] = self.buffer[at + 8]
+        self.ip_id[row] = self.be16(at + 4)
+        self.protocol(row, protocol)
+        pair: cython.ulonglong = self.be64(at + 12)
+        if pair != self.last_pair or self.last_src < 0:
+            self.last_pair = pair
+            self.last_src = self.addresses.code4(self.be32(at + 12))
+            self.last_dst = self.addresses.code4(self.be32(at + 16))
+        self.source(row, self.last_src)
+        self.destination(row, self.last_dst)
+        # Total length 0: the kernel hands a segmentation-offloaded packet longer than 65,535 bytes up this way.
+        if total != 0:
+            if total < header or total > wire - at:
+                self.fail(row, _BAD_IPV4)
+                if total < header:
+                    return
+            else:
+                wire = at + total
+                if end > wire:
+                    end = wire
+        if fragment & 0x3FFF:
+            if not fragment & 0x1FFF:
+                self.ip_frag[row] = self.word(_FRAGMENT, 0)
+            elif fragment & 0x2000:
+                self.ip_frag[row] = self.word(_FRAGMENT, 1)
+                return
+            else:
+                self.ip_frag[row] = self.word(_FRAGMENT, 2)
+                return
+        if end - at < header:
+            self.short(row, end, wire, _BAD_IPV4)
+            return
+        if protocol == 6:
+            self.tcp(row, at + header, end, wire)
+        else:
+            self.transport(row, protocol, at + header, end, wire, (fragment & 0x3FFF) != 0)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ipv6(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        if end - at < 40:
+            self.short(row, end, wire, _BAD_IPV6)
+            return
+        if (self.buffer[at] >> 4) != 6:
+            self.fail(row, _BAD_IPV6)
+            return
+        payload: cython.Py_ssize_t = self.be16(at + 4)
+        protocol: cython.int = self.buffer[at + 6]
+        fragment: cython.int
+        size: cython.Py_ssize_t
+        fragmented: cython.bint = False
+        self.ip_version[row] = 6
+        self.ip_ttl[row] = self.buffer[at + 7]
+        self.source(row, self.addresses.code6(self.be64(at + 8), self.be64(at + 16)))
+        self.destination(row, self.addresses.code6(self.be64(at + 24), self.be64(at + 32)))
+        at += 40
+        # Payload length 0: a jumbogram (RFC 2675) or a segmentation-offloaded packet; the record says how long it is.
+        if payload != 0:
+            if payload > wire - at:
+                self.fail(row, _BAD_IPV6)
+            else:
+                wire = at + payload
+                if end > wire:
+                    end = wire
+        # RFC 8200 section 4: extension headers, each naming the next. Each is at least 8 bytes, so `end` ends the loop.
+        while (
+            protocol == 0
+            or protocol == 43
+            or protocol == 44
+            or protocol == 51
+            or protocol == 60
+            or protocol == 135
+            or protocol == 139
+            or protocol == 140
+        ):
+            if end - at < 8:
+                self.short(row, end, wire, _BAD_IPV6)
+                return
+            size = self.buffer[at + 1]
+            if protocol == 44:
+                fragment = self.be16(at + 2)
+                size = 8
+                protocol = self.buffer[at]
+                if fragment & 0xFFF9:
+                    fragmented = True
+                    if not fragment & 0xFFF8:
+                        self.ip_frag[row] = self.word(_FRAGMENT, 0)
+                    else:
+                        self.ip_frag[row] = self.word(_FRAGMENT, 1 if fragment & 1 else 2)
+                        self.protocol(row, protocol)
+                        return
+            else:
+                size = (size + 2) * 4 if protocol == 51 else (size + 1) * 8
+                protocol = self.buffer[at]
+            if size > end - at:
+                self.short(row, end, wire, _BAD_IPV6)
+                return
+            at += size
+        self.protocol(row, protocol)
+        self.transport(row, protocol, at, end, wire, fragmented)
+
+    # -------------------------------------------------------------------------------------------- transport
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def transport(
+        self,
+        row: cython.Py_ssize_t,
+        protocol: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+        fragmented: cython.bint,
+    ) -> cython.void:
+        if protocol == 6:
+            self.tcp(row, at, end, wire)
+        elif protocol == 17:
+            self.udp(row, at, end, wire, fragmented)
+        elif protocol == 1 or protocol == 58:
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_ICMP)
+                return
+            self.icmp_type[row] = self.buffer[at]
+            self.icmp_code[row] = self.buffer[at + 1]
+            self.icmp_type_mask[row] = 0
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ports(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.void:
+        self.sport[row] = self.be16(at)
+        self.dport[row] = self.be16(at + 2)
+        self.sport_mask[row] = 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def tcp(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        if end - at < 20:
+            if end - at >= 4:
+                self.ports(row, at)
+            self.short(row, end, wire, _BAD_TCP)
+            return
+        bits: cython.int = self.be16(at + 12)
+        header: cython.Py_ssize_t = (bits >> 12) * 4
+        self.ports(row, at)
+        self.tcp_seq[row] = self.be32(at + 4)
+        self.tcp_ack[row] = self.be32(at + 8)
+        self.tcp_window[row] = self.be16(at + 14)
+        if self.wide_words:
+            self.tcp_flags_wide[row] = self.word(_FLAGS, bits & 0x1FF)
+        else:
+            self.tcp_flags[row] = self.word(_FLAGS, bits & 0x1FF)
+        if header < 20 or header > wire - at:
+            self.fail(row, _BAD_TCP)
+            return
+        self.payload_length[row] = wire - at - header
+        self.payload_length_mask[row] = 0
+        if header == 20:
+            pass
+        elif header == 32 and end - at >= 32 and self.be32(at + 20) == 0x0101080A:
+            # NOP, NOP, timestamps: what nearly every segment after the handshake carries (RFC 7323 appendix A).
+            self.tcp_tsval[row] = self.be32(at + 24)
+            self.tcp_tsecr[row] = self.be32(at + 28)
+            self.tcp_tsval_mask[row] = 0
+        else:
+            self.tcp_options(row, at + 20, at + header, end, wire)
+        # RFC 1035 section 4.2.2: over TCP a message comes after its length. Only one that starts a segment is found.
+        if (self.sport[row] == 53 or self.dport[row] == 53) and end - at - header >= 14:
+            at += header
+            if 12 <= self.be16(at) <= wire - at - 2:
+                if end - at - 2 > self.be16(at):
+                    end = at + 2 + self.be16(at)
+                self.dns(row, at + 2, end, wire, False)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def tcp_options(
+        self,
+        row: cython.Py_ssize_t,
+        at: cython.Py_ssize_t,
+        stop: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Read the options in `[at, stop)`, as many of them as lie before `end`."""
+        kind: cython.int
+        size: cython.Py_ssize_t
+        last: cython.Py_ssize_t = stop if stop < end else end
+        while at < last:
+            kind = self.buffer[at]
+            if kind == 0:
+                return
+            if kind == 1:
+                at += 1
+                continue
+            if last - at < 2:
+                break
+            size = self.buffer[at + 1]
+            if size < 2 or size > stop - at:
+                self.fail(row, _BAD_TCP)
+                return
+            if size > last - at:
+                break
+            if kind == 8 and size == 10:
+                self.tcp_tsval[row] = self.be32(at + 2)
+                self.tcp_tsecr[row] = self.be32(at + 6)
+                self.tcp_tsval_mask[row] = 0
+            elif kind == 2 and size == 4:
+                self.tcp_mss[row] = self.be16(at + 2)
+                self.tcp_mss_mask[row] = 0
+            elif kind == 3 and size == 3:
+                self.tcp_wscale[row] = self.buffer[at + 2]
+                self.tcp_wscale_mask[row] = 0
+            elif kind == 5 and size >= 10:
+                self.tcp_sack_left[row] = self.be32(at + 2)
+                self.tcp_sack_right[row] = self.be32(at + 6)
+                self.tcp_sack_left_mask[row] = 0
+            at += size
+        if at < stop:
+            self.short(row, end, wire, _BAD_TCP)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def udp(
+        self,
+        row: cython.Py_ssize_t,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+        fragmented: cython.bint,
+    ) -> cython.void:
+        if end - at < 8:
+            if end - at >= 4:
+                self.ports(row, at)
+            self.short(row, end, wire, _BAD_UDP)
+            return
+        size: cython.Py_ssize_t = self.be16(at + 4)
+        self.ports(row, at)
+        if size == 0:
+            size = wire - at  # a jumbogram, RFC 2675 section 4
+        if size < 8:
+            self.fail(row, _BAD_UDP)
+            return
+        self.payload_length[row] = size - 8
+        self.payload_length_mask[row] = 0
+        if size > wire - at:
+            if not fragmented:
+                self.fail(row, _BAD_UDP)
+        else:
+            wire = at + size
+            if end > wire:
+                end = wire
+        source: cython.int = self.sport[row]
+        destination: cython.int = self.dport[row]
+        # DNS, multicast DNS (RFC 6762) and LLMNR (RFC 4795) share one message format.
+        if (
+            source == 53
+            or destination == 53
+            or source == 5353
+            or destination == 5353
+            or source == 5355
+            or destination == 5355
+        ):
+            self.dns(row, at + 8, end, wire, not fragmented)
+
+    # -------------------------------------------------------------------------------------------------- DNS
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def dns(
+        self,
+        row: cython.Py_ssize_t,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+        whole: cython.bint,
+    ) -> cython.void:
+        """Read the header and the first question (RFC 1035 section 4.1).
+
+        `whole` is False where the message may go on in another packet, so that its end proves nothing.
+        """
+        if end - at < 12:
+            if whole:
+                self.short(row, end, wire, _BAD_DNS)
+            return
+        bits: cython.int = self.be16(at + 2)
+        size: cython.Py_ssize_t
+        after: cython.Py_ssize_t
+        code: cython.int
+        self.dns_id[row] = self.be16(at)
+        self.dns_id_mask[row] = 0
+        if bits & 0x8000:
+            self.dns_response[row] = 1
+            self.dns_rcode[row] = self.word(_RCODE, bits & 15)
+        if self.be16(at + 4) == 0:
+            return
+        size = self.name(at, at + 12, end)
+        if size == 0:
+            if whole:
+                self.short(row, end, wire, _BAD_DNS)
+            return
+        if size < 0:
+            self.fail(row, _BAD_DNS)
+            return
+        after = self.after_name(at + 12, end)
+        if end - after < 4:
+            if whole:
+                self.short(row, end, wire, _BAD_DNS)
+            return
+        code = self.names.code(size)
+        if self.wide_names:
+            self.dns_qname_wide[row] = code
+        else:
+            self.dns_qname[row] = code
+        if self.wide_words:
+            self.dns_qtype_wide[row] = self.word(_QTYPE, self.be16(after))
+        else:
+            self.dns_qtype[row] = self.word(_QTYPE, self.be16(after))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def name(self, message: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Spell the name at `at` out into the scratch; return its size, 0 where it is cut, -1 where it is malformed.
+
+        A compression pointer must point before the labels it continues, so that following them ends.
+        """
+        size: cython.Py_ssize_t = 0
+        start: cython.Py_ssize_t = at
+        label: cython.Py_ssize_t
+        target: cython.Py_ssize_t
+        i: cython.Py_ssize_t
+        while True:
+            if end - at < 1:
+                return 0
+            label = self.buffer[at]
+            if label == 0:
+                self.names.scratch[size] = 0
+                return size + 1
+            if label >= 0xC0:
+                if end - at < 2:
+                    return 0
+                target = message + (self.be16(at) & 0x3FFF)
+                if target >= start:
+                    return -1
+                start = target
+                at = target
+                continue
+            if label > 63 or size + label + 2 > 255:
+                return -1  # RFC 1035 section 3.1: a label has at most 63 bytes, a name 255
+            if end - at < 1 + label:
+                return 0
+            for i in range(label + 1):
+                self.names.scratch[size + i] = self.buffer[at + i]
+            size += label + 1
+            at += label + 1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def after_name(self, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return where the name at `at`, already found whole, ends."""
+        label: cython.Py_ssize_t
+        while at < end:
+            label = self.buffer[at]
+            if label == 0:
+                return at + 1
+            if label >= 0xC0:
+                return at + 2
+            at += label + 1
+        return end
+
+
+REASONS: dict[str, int] = {
+    "bytes": _NEED_BYTES,
+    "rows": _NEED_ROWS,
+    "tables": _NEED_TABLES,
+    "oversized": _OVERSIZED,
+    "zeros": _ZEROS,
+}
+"""What `Dissector.run` returns: what is missing, or what is wrong with the next record."""
+
+LINKS: dict[str, int] = {
+    "none": _LINK_NONE,
+    "ethernet": _LINK_ETHERNET,
+    "sll": _LINK_SLL,
+    "sll2": _LINK_SLL2,
+    "raw": _LINK_RAW,
+}
+"""The link layers, for `Dissector(link=…)`."""
+
+VOCABULARIES: dict[str, int] = {
+    "proto": _PROTOCOL,
+    "tcp_flags": _FLAGS,
+    "ip_frag": _FRAGMENT,
+    "arp_op": _ARP_OPERATION,
+    "dns_rcode": _RCODE,
+    "dns_qtype": _QTYPE,
+    "error": _ERROR,
+}
+"""Row of each column's vocabulary in `words` and `word_counts`."""

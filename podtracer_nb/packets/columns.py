@@ -1,0 +1,253 @@
+"""The memory of the packet table, and the pandas arrays made of it.
+
+All columns lie in one anonymous mapping, one after the other: no column's rounding is paid for, and the kernel can back
+the whole with huge pages. What is mapped beyond the rows in use costs address space only. Growing copies column by
+column and hands the old pages back on the way, so that old and new are never both there in full.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
+from podtracer_nb.packets.schema import COLUMNS
+
+__all__ = ["ColumnMemory"]
+
+Array = np.ndarray[Any, Any]
+
+# Codes are as narrow as they mostly can be, and get 32 bits in the rare capture that needs more.
+_TWO_BYTES = frozenset({"src", "dst", "eth_src", "eth_dst", "dns_qname"})
+_STORAGE = {
+    "datetime64[ns, UTC]": "i8",
+    "int64": "i8",
+    "uint32": "u4",
+    "UInt32": "u4",
+    "UInt16": "u2",
+    "UInt8": "u1",
+    "boolean": "u1",
+}
+_MASKED = frozenset({"UInt32", "UInt16", "UInt8", "boolean"})
+
+# Columns that are there together or not at all: the loop writes the mask of the one named here only. pandas writes into
+# a mask when a value is assigned, so each column of a frame has its own all the same.
+_LEADER = {
+    "dport": "sport",
+    "tcp_tsecr": "tcp_tsval",
+    "tcp_sack_right": "tcp_sack_left",
+    "icmp_code": "icmp_type",
+    "dns_response": "dns_id",
+}
+# Of others the loop writes no mask at all: no IP version and no EtherType is 0, only IPv4 has an identification, and
+# what has TCP flags has a sequence number.
+_TOLD: dict[str, tuple[str, Callable[[Array, Array], object]]] = {
+    "ethertype": ("ethertype", lambda values, out: np.equal(values, 0, out=out)),
+    "ip_version": ("ip_version", lambda values, out: np.equal(values, 0, out=out)),
+    "ip_ttl": ("ip_version", lambda values, out: np.equal(values, 0, out=out)),
+    "ip_id": ("ip_version", lambda values, out: np.not_equal(values, 4, out=out)),
+    "tcp_seq": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
+    "tcp_ack": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
+    "tcp_window": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
+}
+
+_PAGE = mmap.PAGESIZE
+_ALIGNMENT = 64
+_BLOCK = 16_384
+# Old memory larger than this is handed back while a larger one is filled from it, not after.
+_WORTH_RELEASING = 32 << 20
+_TABLES = {name: [c for c in DICTIONARY_OF if DICTIONARY_OF[c] == name] for name in set(DICTIONARY_OF.values())}
+# Columns that are widened together.
+_WIDENED = _TABLES | {"words": list(OPEN_VOCABULARIES)}
+
+
+def _layout() -> list[tuple[str, np.dtype[Any]]]:
+    fields: list[tuple[str, np.dtype[Any]]] = []
+    for entry in COLUMNS:
+        if entry.dtype == "category":
+            fields.append((entry.name, np.dtype("i2" if entry.name in _TWO_BYTES else "i1")))
+            continue
+        fields.append((entry.name, np.dtype(_STORAGE[entry.dtype])))
+        if entry.dtype in _MASKED:
+            fields.append((entry.name + "_mask", np.dtype("u1")))
+    return fields
+
+
+_FIELDS = _layout()
+# What "not there" looks like in a field that the loop writes only where there is something; elsewhere it is 0.
+_ABSENT = {c.name: -1 for c in COLUMNS if c.dtype == "category"} | {
+    name: 1 for name, _ in _FIELDS if name.endswith("_mask") and name[:-5] not in (*_LEADER, *_TOLD)
+}
+
+BYTES_PER_ROW = sum(dtype.itemsize for _, dtype in _FIELDS)
+"""Memory of one packet's row."""
+
+
+class ColumnMemory:
+    """Memory for the rows of one table, given to a dissector and grown on demand.
+
+    Parameters
+    ----------
+    dissector
+        The dissector that writes the rows.
+    dictionaries
+        What its codes stand for.
+    """
+
+    def __init__(self, dissector: Any, dictionaries: Dictionaries) -> None:
+        self._dissector = dissector
+        self._dictionaries = dictionaries
+        self._mapping: mmap.mmap | None = None
+        self._fields: dict[str, Array] = {}
+        self._wide: dict[str, Array] = {}
+        self._prepared = 0
+        self.capacity = 0
+
+    def grow(self, rows: int, capacity: int, huge: bool) -> None:
+        """Make room for `capacity` rows, keeping the first `rows`.
+
+        `huge` asks for huge pages: right when the capacity is known to be about what is needed.
+        """
+        mapping = mmap.mmap(-1, _size(capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        if huge and hasattr(mmap, "MADV_HUGEPAGE"):
+            with contextlib.suppress(OSError):  # a kernel built without them
+                mapping.madvise(mmap.MADV_HUGEPAGE)
+        fields = {}
+        release = _size(self.capacity) > _WORTH_RELEASING and hasattr(mmap, "MADV_DONTNEED")
+        old_start, start = 0, 0
+        for name, dtype in _FIELDS:
+            fields[name] = np.frombuffer(mapping, dtype, capacity, start)
+            if self._mapping is not None:
+                fields[name][:rows] = self._fields[name][:rows]
+                first = -(-old_start // _PAGE) * _PAGE
+                old_start += _field_size(dtype, self.capacity)
+                if release:
+                    self._mapping.madvise(mmap.MADV_DONTNEED, first, old_start // _PAGE * _PAGE - first)
+            start += _field_size(dtype, capacity)
+        for name, field in self._wide.items():
+            self._wide[name] = np.empty(capacity, np.int32)
+            self._wide[name][:rows] = field[:rows]
+        self._mapping, self._fields, self.capacity, self._prepared = mapping, fields, capacity, rows
+        self._give()
+
+    def prepare(self, rows: int) -> int:
+        """Fill some rows from `rows` on with "not there"; return how many rows are ready in all.
+
+        It goes a block at a time, so that what was filled is still in the cache when the loop writes.
+        """
+        if self._prepared <= rows < self.capacity:
+            stop = min(self.capacity, rows + _BLOCK)
+            for name, value in _ABSENT.items():
+                self._fields[name][self._prepared : stop] = value
+            for field in self._wide.values():
+                field[self._prepared : stop] = -1
+            self._prepared = stop
+        return self._prepared
+
+    def forget(self, rows: int) -> None:
+        """Make the first `rows` rows as new, to be written again from the top."""
+        for field in self._fields.values():
+            field[:rows] = 0
+        self._prepared = 0
+
+    def widen(self) -> None:
+        """Give 32-bit codes to the columns whose dictionary needs them and that have none yet."""
+        for table in self._dictionaries.wide:
+            columns = _WIDENED[table]
+            if columns[0] in self._wide:
+                continue
+            for name in columns:
+                self._wide[name] = np.empty(self.capacity, np.int32)
+                self._wide[name][: self._prepared] = self._fields[name][: self._prepared]
+            self._dissector.widen(table, {name: self._wide[name].data for name in columns})
+
+    def arrays(self, start: int, stop: int, copy: bool) -> dict[str, Any]:
+        """Return rows `start` to `stop` as what a frame is made of.
+
+        Parameters
+        ----------
+        start, stop
+            The rows.
+        copy
+            False hands the memory itself over, for the last time: nothing may be written or read here afterwards.
+        """
+        result: dict[str, Any] = {}
+        # All masks first: handing categories over may narrow the codes that tell some of them.
+        masks = {entry.name: self._mask(entry.name, start, stop) for entry in COLUMNS if entry.dtype in _MASKED}
+        for entry in COLUMNS:
+            name = entry.name
+            if entry.dtype == "category":
+                result[name] = self._category(name, start, stop, copy)
+                continue
+            values: Any = self._fields[name][start:stop]
+            if copy:
+                values = values.copy()
+            if entry.dtype not in _MASKED:
+                result[name] = pd.array(values, dtype=entry.dtype, copy=False) if name == "time" else values
+                continue
+            mask = masks[name].copy() if copy else masks[name]
+            if entry.dtype == "boolean":
+                result[name] = pd.arrays.BooleanArray(values.view(np.bool_), mask, copy=False)
+            else:
+                result[name] = pd.arrays.IntegerArray(values, mask, copy=False)
+        return result
+
+    def _mask(self, name: str, start: int, stop: int) -> Array:
+        mask = self._fields[name + "_mask"][start:stop].view(np.bool_)
+        if name in _LEADER:
+            mask[:] = self._fields[_LEADER[name] + "_mask"][start:stop].view(np.bool_)
+        elif name in _TOLD:
+            other, tell = _TOLD[name]
+            tell(self._wide.get(other, self._fields[other])[start:stop], mask)
+        return mask
+
+    def _category(self, name: str, start: int, stop: int, copy: bool) -> pd.Categorical:
+        codes = self._wide.get(name, self._fields[name])[start:stop]
+        count = self._dictionaries.count(name)
+        if copy and count > 2 * (stop - start) + 1000:
+            return self._few_categories(name, codes, start, stop)
+        # pandas keeps codes in the narrowest type that numbers the categories, and would copy to get there.
+        dtype = np.dtype("i1" if count < 128 else "i2" if count < 32768 else "i4")  # noqa: PLR2004
+        if copy:
+            codes = codes.astype(dtype)
+        elif dtype.itemsize < codes.dtype.itemsize:
+            codes = _narrowed(codes, dtype)
+        return pd.Categorical.from_codes(codes, dtype=self._dictionaries.dtype(name), validate=False)
+
+    def _few_categories(self, name: str, codes: Array, start: int, stop: int) -> pd.Categorical:
+        """Return a category column with only the values seen in these rows, all columns of its dictionary alike."""
+        together = [name] if name not in DICTIONARY_OF else _TABLES[DICTIONARY_OF[name]]
+        seen = np.unique(np.concatenate([self._wide.get(other, self._fields[other])[start:stop] for other in together]))
+        seen = seen[seen >= 0]
+        texts = self._dictionaries.texts(name)
+        places = np.searchsorted(seen, codes)
+        places[codes < 0] = -1
+        dtype = pd.CategoricalDtype(pd.Index([texts[code] for code in seen], dtype="str"))
+        return pd.Categorical.from_codes(places, dtype=dtype, validate=False)
+
+    def _give(self) -> None:
+        self._dissector.columns({name: field.data for name, field in self._fields.items()})
+        for table, columns in _WIDENED.items():
+            if columns[0] in self._wide:
+                self._dissector.widen(table, {name: self._wide[name].data for name in columns})
+
+
+def _narrowed(codes: Array, dtype: np.dtype[Any]) -> Array:
+    """Narrow codes in their own memory, from the front: what is written lies at or before what is still to be read."""
+    narrow = codes.view(dtype)[: codes.size]
+    for at in range(0, codes.size, _BLOCK):
+        narrow[at : at + _BLOCK] = codes[at : at + _BLOCK].copy()
+    return narrow
+
+
+def _field_size(dtype: np.dtype[Any], capacity: int) -> int:
+    return -(-dtype.itemsize * capacity // _ALIGNMENT) * _ALIGNMENT
+
+
+def _size(capacity: int) -> int:
+    return sum(_field_size(dtype, capacity) for _, dtype in _FIELDS)

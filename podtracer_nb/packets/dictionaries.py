@@ -1,0 +1,231 @@
+"""What the dissector's codes stand for: growing dictionaries of addresses, names and words, and their text."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import secrets
+import socket
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from podtracer_nb.packets.words import word
+
+__all__ = ["Dictionaries"]
+
+Array = np.ndarray[Any, Any]
+
+# One record adds at most two addresses, two MAC addresses, one interface and one name of at most 255 bytes.
+_MARGIN = 4
+_NAME_BYTES = 256
+_FIRST_SLOTS = 1024
+_IPV6 = 6
+_DOT = ord(".")
+_SMALL = 64
+
+# The dictionary that a column's codes belong to; every other category has a vocabulary of its own.
+DICTIONARY_OF = {
+    "src": "addresses",
+    "dst": "addresses",
+    "eth_src": "macs",
+    "eth_dst": "macs",
+    "dns_qname": "names",
+    "interface": "interfaces",
+}
+
+OPEN_VOCABULARIES = ("proto", "tcp_flags", "dns_qtype")
+"""The vocabularies that can outgrow 8-bit codes."""
+
+# How far narrow codes reach: two bytes for the tables of addresses and names, one for the others.
+_NARROW_CODES = {"addresses": 32_000, "macs": 32_000, "names": 32_000, "interfaces": 120, "words": 120}
+
+
+class Dictionaries:
+    """The tables that the loop interns into, their growth, and the text of every code.
+
+    Parameters
+    ----------
+    engine
+        The module `_dissect`, compiled or interpreted.
+    """
+
+    def __init__(self, engine: ModuleType) -> None:
+        # New secrets for every capture: whoever made the bytes cannot know which of them will collide.
+        self.addresses = engine.Addresses(_secret(), _secret())
+        self.macs = engine.Numbers(_secret(), _secret())
+        self.interfaces = engine.Numbers(_secret(), _secret())
+        self.names = engine.Names(_secret(), _secret(), np.zeros(_NAME_BYTES + 4, np.uint8).data)
+        self._vocabularies: dict[str, int] = engine.VOCABULARIES
+        self.words = np.zeros((len(self._vocabularies), 65536), np.int16)
+        self.word_order = np.zeros((len(self._vocabularies), 65536), np.int32)
+        self.word_counts = np.zeros(len(self._vocabularies), np.int32)
+        self._values: dict[str, dict[str, Array]] = {}
+        self._slots = dict.fromkeys(("addresses", "macs", "interfaces", "names"), 0)
+        self._texts: dict[str, list[str]] = {}
+        self._dtypes: dict[str, pd.CategoricalDtype] = {}
+        self._text_limit = 0
+        self.wide: set[str] = set()
+        for table in self._slots:
+            self._grow(table, _FIRST_SLOTS)
+
+    def make_room(self) -> None:
+        """Make room for at least one more record in every table, widening codes where narrow ones are used up."""
+        for table, slots in self._slots.items():
+            count = getattr(self, table).count
+            if table not in self.wide and count > _NARROW_CODES[table] - _MARGIN:
+                self.wide.add(table)
+                self._grow(table, slots)
+            if count > getattr(self, table).limit - _MARGIN or (table == "names" and self._text_is_full()):
+                self._grow(table, slots * 2)
+        if max(map(self.count, OPEN_VOCABULARIES)) > _NARROW_CODES["words"] - _MARGIN:
+            self.wide.add("words")
+
+    def _text_is_full(self) -> bool:
+        start = self._values["names"]["starts"][self.names.count]
+        return bool(self._text_limit - start < _NAME_BYTES)
+
+    def count(self, name: str) -> int:
+        """Return how many different values the column `name` may refer to so far."""
+        if name in DICTIONARY_OF:
+            return int(getattr(self, DICTIONARY_OF[name]).count)
+        return int(self.word_counts[self._vocabularies[name]])
+
+    def dtype(self, name: str) -> pd.CategoricalDtype:
+        """Return the dtype of the column `name`: every value so far, in order of arrival."""
+        key = DICTIONARY_OF.get(name, name)
+        known = self._dtypes.get(key)
+        if known is None or len(known.categories) != self.count(name):
+            texts = self.texts(name)
+            known = _small_dtype(tuple(texts)) if len(texts) <= _SMALL else _dtype(texts)
+            self._dtypes[key] = known
+        return known
+
+    def texts(self, name: str) -> list[str]:
+        """Return the text of every code of the column `name`, in order of arrival."""
+        key = DICTIONARY_OF.get(name, name)
+        texts = self._texts.setdefault(key, [])
+        count = self.count(name)
+        if len(texts) < count:
+            texts.extend(self._new_texts(key, len(texts), count))
+        return texts
+
+    def _new_texts(self, key: str, start: int, stop: int) -> list[str]:
+        if key not in self._slots:
+            return [word(key, number) for number in self.word_order[self._vocabularies[key], start:stop].tolist()]
+        values = self._values[key]
+        if key == "addresses":
+            six = values["version"][start:stop] == _IPV6
+            high, low = values["high"][start:stop], values["low"][start:stop]
+            texts = np.empty(stop - start, object)
+            texts[~six] = list(map(socket.inet_ntoa, low[~six].astype(">u4").view("V4").tolist()))
+            both = np.column_stack((high[six], low[six])).astype(">u8").view("V16").ravel()
+            texts[six] = [socket.inet_ntop(socket.AF_INET6, address) for address in both.tolist()]
+            listed: list[str] = texts.tolist()
+            return listed
+        if key == "macs":
+            numbers = values["values"][start:stop].astype(">u8").tobytes()
+            return [numbers[at + 2 : at + 8].hex(":") for at in range(0, len(numbers), 8)]
+        if key == "interfaces":
+            return [str(number) for number in values["values"][start:stop].tolist()]
+        bounds = values["starts"][start : stop + 1].tolist()
+        text = values["text"][bounds[0] : bounds[-1]].tobytes() if bounds else b""
+        return [presentation(text[a - bounds[0] : b - bounds[0]]) for a, b in itertools.pairwise(bounds)]
+
+    def _grow(self, table: str, slots: int) -> None:
+        """Give a table `slots` places, of which at most five in eight are used."""
+        entries = slots * 5 // 8
+        limit = entries - _MARGIN
+        if table not in self.wide:
+            limit = min(limit, _NARROW_CODES[table])
+        old = self._values.get(table, {})
+        into = getattr(self, table)
+        new: dict[str, Array]
+        if table == "addresses":
+            new = _larger(old, {"high": (entries, "u8"), "low": (entries, "u8"), "version": (entries, "u1")})
+            four, six = np.zeros(slots, np.uint64), np.zeros(slots, np.int32)
+            into.grow(four.data, six.data, new["high"].data, new["low"].data, new["version"].data, slots, limit)
+        elif table == "names":
+            # A table of many long names grows when its text is full.
+            size = max(slots * 16, _NAME_BYTES * 4, 2 * old["text"].size if old else 0)
+            new = _larger(old, {"hashes": (entries, "u8"), "starts": (entries + 1, "i8"), "text": (size, "u1")})
+            self._text_limit = size - 2 * _NAME_BYTES
+            into.grow(
+                np.zeros(slots, np.int32).data,
+                new["hashes"].data,
+                new["starts"].data,
+                new["text"].data,
+                slots,
+                limit,
+                self._text_limit,
+            )
+        else:
+            new = _larger(old, {"values": (entries, "u8")})
+            into.grow(np.zeros(slots, np.uint64).data, np.zeros(slots, np.int32).data, new["values"].data, slots, limit)
+        self._values[table] = new
+        self._slots[table] = slots
+
+
+def _dtype(texts: Sequence[str]) -> pd.CategoricalDtype:
+    return pd.CategoricalDtype(pd.Index(list(texts), dtype="str"))
+
+
+@functools.lru_cache(maxsize=128)
+def _small_dtype(texts: tuple[str, ...]) -> pd.CategoricalDtype:
+    """Return the dtype, the same one every time: the few words of a vocabulary come again with every capture."""
+    return _dtype(texts)
+
+
+def _secret() -> int:
+    return secrets.randbits(64)
+
+
+def presentation(labels: bytes) -> str:
+    r"""Return a domain name as text, without the trailing dot (RFC 1035 section 5.1); the root is ".".
+
+    Parameters
+    ----------
+    labels
+        The name uncompressed: length, bytes, …, 0.
+
+    Examples
+    --------
+    >>> from podtracer_nb.packets.dictionaries import presentation
+    >>> presentation(b"\3www\6a.\0 bc\3com\0")
+    'www.a\\.\\000\\032bc.com'
+    """
+    dotted = bytearray(labels)
+    at = dots = 0
+    while labels[at]:
+        dotted[at] = _DOT
+        dots += 1
+        at += 1 + labels[at]
+    text = dotted[1:at].decode("latin-1")
+    # Most names are letters, digits and hyphens, which need no escape, and have dots only where we put them.
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
+    if plain.isascii() and plain.isalnum() and text.count(".") == dots - 1:
+        return text
+    parts = []
+    at = 0
+    while labels[at]:
+        parts.append("".join(map(_escaped, labels[at + 1 : at + 1 + labels[at]])))
+        at += 1 + labels[at]
+    return ".".join(parts) or "."
+
+
+def _escaped(byte: int) -> str:
+    if byte in b'.\\"();@$':
+        return "\\" + chr(byte)
+    return chr(byte) if 0x21 <= byte <= 0x7E else f"\\{byte:03}"  # noqa: PLR2004 - printable ASCII but the space
+
+
+def _larger(old: dict[str, Array], shapes: dict[str, tuple[int, str]]) -> dict[str, Array]:
+    new = {}
+    for name, (size, dtype) in shapes.items():
+        new[name] = np.zeros(size, dtype)
+        if name in old:
+            new[name][: old[name].size] = old[name]
+    return new

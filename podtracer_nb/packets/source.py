@@ -1,0 +1,114 @@
+"""Where the bytes of a capture come from: a path, bytes in memory, or a stream, all read in the same way."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Input", "Source"]
+
+Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Any
+"""A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`."""
+
+_PIPE_BYTES = 1 << 20
+
+
+class Input:
+    """An opened source.
+
+    Parameters
+    ----------
+    source
+        A path, which is opened here, bytes, or a binary stream, which stays its owner's to close.
+
+    Attributes
+    ----------
+    name
+        What to call it in a message.
+    path
+        The path, or None.
+    whole
+        All bytes, where they are in memory already; `readinto` is not used then.
+    size
+        How many bytes are to come, where that is known.
+    readinto
+        Reads what is there into a buffer, at least one byte, and returns how many; 0 at the end.
+
+    Raises
+    ------
+    OSError
+        When the path cannot be opened.
+    TypeError
+        When it is none of these.
+    """
+
+    def __init__(self, source: Source) -> None:
+        self.name = "the capture"
+        self.path: str | None = None
+        self.whole: memoryview | None = None
+        self.size: int | None = None
+        self._opened: Any = None
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            self.whole = memoryview(source).cast("B")
+            self.size = len(self.whole)
+            return
+        stream: Any = source
+        if isinstance(source, (str, os.PathLike)):
+            self.path = self.name = os.fspath(source)
+            stream = self._opened = Path(source).open("rb", buffering=0)  # noqa: SIM115 - closed by `close`
+        self.readinto = _reading(stream)
+        with contextlib.suppress(AttributeError, OSError, ValueError):  # a stream without a file descriptor
+            self._tune(stream.fileno(), stream)
+
+    def _tune(self, descriptor: int, stream: Any) -> None:
+        status = os.fstat(descriptor)
+        if stat.S_ISFIFO(status.st_mode):
+            # A larger pipe means fewer switches between the writer and us; the kernel may refuse, which is no loss.
+            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+        elif stat.S_ISREG(status.st_mode):
+            self.size = max(0, status.st_size - stream.tell())
+
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._opened is not None:
+            self._opened.close()
+
+
+def _reading(stream: Any) -> Callable[[memoryview], int]:
+    """Return a `readinto` that returns as soon as there is anything, whatever kind of stream this is."""
+    # BufferedReader.readinto and read wait until the buffer is full, their "1" forms read once.
+    readinto = getattr(stream, "readinto1", None) or getattr(stream, "readinto", None)
+    if readinto is not None:
+
+        def fill(buffer: memoryview) -> int:
+            while (got := readinto(buffer)) is None:
+                select.select([stream], [], [])  # a non-blocking stream with nothing in it yet
+            return int(got)
+
+        return fill if not _blocking(stream) else readinto
+    read = getattr(stream, "read1", None) or getattr(stream, "read", None)
+    if read is None:
+        raise TypeError(f"a capture is a path, bytes or a binary stream, not {type(stream).__name__}")
+
+    def copy(buffer: memoryview) -> int:
+        while (data := read(len(buffer))) is None:
+            select.select([stream], [], [])
+        if not isinstance(data, bytes):
+            raise TypeError(f"a capture is read from a binary stream, and {stream!r} gave {type(data).__name__}")
+        buffer[: len(data)] = data
+        return len(data)
+
+    return copy
+
+
+def _blocking(stream: Any) -> bool:
+    try:
+        return os.get_blocking(stream.fileno())
+    except (AttributeError, OSError, ValueError):
+        return False

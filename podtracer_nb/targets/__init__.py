@@ -1,0 +1,14 @@
+"""WHO: from what the user named to one pinned set of namespaces.
+
+`resolve` turns names into targets, `pods` lists them, `pin` opens a target's namespaces, verified to be its own.
+Nothing here enters a namespace: that is done by programs that `podtracer_nb.execution` starts.
+"""
+
+from __future__ import annotations
+
+from podtracer_nb.targets import local
+from podtracer_nb.targets.pin import KINDS, Pin, pin
+from podtracer_nb.targets.resolution import pods, resolve
+from podtracer_nb.targets.target import Target
+
+__all__ = ["KINDS", "Pin", "Target", "local", "pin", "pods", "resolve"]

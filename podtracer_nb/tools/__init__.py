@@ -1,0 +1,10 @@
+"""WHAT runs: one file a tool.
+
+How its argv is made fit for machines, and how its output becomes a frame; `run` and `Session` carry that out.
+"""
+
+from podtracer_nb.tools.api import pods, read_pcap, run
+from podtracer_nb.tools.session import Job, Progress, Session
+from podtracer_nb.tools.tool import Command, Options, Tool
+
+__all__ = ["Command", "Job", "Options", "Progress", "Session", "Tool", "pods", "read_pcap", "run"]

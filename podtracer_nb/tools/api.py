@@ -1,0 +1,274 @@
+"""The Python face: the same words as the grammar's, as keyword arguments."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from podtracer_nb import execution, targets
+from podtracer_nb.errors import CaptureError, InputError, PodtracerError
+from podtracer_nb.tools.session import Progress, Session
+from podtracer_nb.tools.tool import Options
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LARGEST = 1 << 53  # far more of anything than a run can have
+
+__all__ = ["open_session", "pods", "read_pcap", "run"]
+
+
+def open_session(
+    tool: str,
+    args: Sequence[str] = (),
+    *,
+    pod: str | Iterable[str] | None = None,
+    selector: str | None = None,
+    namespace: str | None = None,
+    all_namespaces: bool = False,
+    container: str | None = None,
+    pid: int | None = None,
+    netns: str | os.PathLike[str] | None = None,
+    ns: Sequence[str] = ("net",),
+    timer: float | None = None,
+    max_bytes: int | None = None,
+    file: str | os.PathLike[str] | None = None,
+    filter: str | None = None,
+    interface: str | None = None,
+    count: int | None = None,
+    snaplen: int | None = None,
+    text: bool = False,
+) -> Session[object]:
+    """Resolve the targets and start the tool in each; the caller reads the session's jobs. See `run`."""
+    if isinstance(args, str):
+        raise InputError("args is a list of words: ['-i', 'eth0'], not one string")
+    for name, value in (("timer", timer), ("max_bytes", max_bytes), ("count", count), ("snaplen", snaplen)):
+        if value is not None and not (isinstance(value, int | float) and 0 < value < _LARGEST):
+            raise InputError(f"{name}={value!r} has to be a number greater than 0")
+    for name, word in (("filter", filter), ("interface", interface)):
+        if word is not None and not isinstance(word, str):
+            raise InputError(f"{name}={word!r} has to be text")
+    if isinstance(ns, str):
+        ns = ns.split(",")
+    named = (pod,) if isinstance(pod, str) else tuple(pod or ())
+    chosen = targets.resolve(
+        pods=named,
+        selector=selector,
+        namespace=namespace,
+        all_namespaces=all_namespaces,
+        container=container,
+        pid=pid,
+        netns=os.fspath(netns) if netns is not None else None,
+    )
+    return Session(
+        tool,
+        tuple(str(word) for word in args),
+        chosen,
+        kinds=tuple(ns),
+        options=Options(filter, interface, count, snaplen, text),
+        limits=execution.Limits(seconds=timer, bytes=max_bytes),
+        file=Path(file) if file is not None else None,
+    )
+
+
+def run(
+    tool: str,
+    args: Sequence[str] = (),
+    *,
+    pod: str | Iterable[str] | None = None,
+    selector: str | None = None,
+    namespace: str | None = None,
+    all_namespaces: bool = False,
+    container: str | None = None,
+    pid: int | None = None,
+    netns: str | os.PathLike[str] | None = None,
+    ns: Sequence[str] = ("net",),
+    timer: float | None = None,
+    max_bytes: int | None = None,
+    file: str | os.PathLike[str] | None = None,
+    filter: str | None = None,
+    interface: str | None = None,
+    count: int | None = None,
+    snaplen: int | None = None,
+    text: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> pd.DataFrame:
+    """Run a network tool inside a target's namespaces and return its output as a frame.
+
+    Parameters
+    ----------
+    tool
+        The program: `tcpdump` gives packets, any other its lines.
+    args
+        The program's own words, given to it as they are, never through a shell.
+    pod
+        One or several of: name, `ns/name`, `deploy/web`, `sts/db`, `ds/x`, `svc/api`, a glob.
+    selector, namespace, all_namespaces, container
+        Which pods, as kubectl has these words.
+    pid, netns
+        In place of a pod: a process on this machine; a network namespace by name or file.
+    ns
+        Namespaces to enter: any of net, uts, ipc, pid, mnt.
+    timer
+        Seconds after which the tool is asked to stop.
+    max_bytes
+        Bytes of output after which the tool is asked to stop.
+    file
+        Where to leave the recording, on this machine; default: the directory of recordings.
+    filter, interface, count, snaplen, text
+        tcpdump's: a pcap-filter(7) expression, checked before anything starts; the interface; how many packets; how
+        many bytes of each; its printed lines in place of packets.
+    progress
+        Called about four times a second with a `Progress`, and once at the end.
+
+    Returns
+    -------
+    pandas.DataFrame
+        tcpdump: a row a packet, with the columns of `podtracer_nb.packets.schema`. Any other tool: `time`
+        (datetime64[ns, UTC]), `stream` (category), `line` (str). Several targets: also `target`, `node` (category),
+        rows by time. `attrs["podtracer"]` says what was run, where, when, what it dropped and where the bytes are.
+
+    Raises
+    ------
+    InputError
+        A value that cannot be right, found before anything was started.
+    TargetError
+        No such pod, container, process or namespace; no such interface in it.
+    PrivilegeError
+        The kernel refuses.
+    ToolError
+        The tool is missing, or failed without a packet.
+
+    Examples
+    --------
+    >>> import podtracer_nb
+    >>> frame = podtracer_nb.run("cat", ["/proc/net/dev"], pid=1)  # doctest: +SKIP
+    """
+    from podtracer_nb.tools import frames
+
+    session = open_session(
+        tool,
+        args,
+        pod=pod,
+        selector=selector,
+        namespace=namespace,
+        all_namespaces=all_namespaces,
+        container=container,
+        pid=pid,
+        netns=netns,
+        ns=ns,
+        timer=timer,
+        max_bytes=max_bytes,
+        file=file,
+        filter=filter,
+        interface=interface,
+        count=count,
+        snaplen=snaplen,
+        text=text,
+    )
+    with session:
+        results = session.each(frames.read_job, progress)
+    return gather(session, results)
+
+
+def gather(session: Session[object], results: Sequence[object]) -> pd.DataFrame:
+    """Return one frame of every job that gave one; an error of some of several targets becomes a note.
+
+    Raises
+    ------
+    PodtracerError
+        No target gave a frame: the first one's error.
+    """
+    import pandas as pd
+
+    from podtracer_nb.tools import frames
+
+    whole = [
+        (job, result) for job, result in zip(session.jobs, results, strict=True) if isinstance(result, pd.DataFrame)
+    ]
+    failed = [(job, r) for job, r in zip(session.jobs, results, strict=True) if isinstance(r, BaseException)]
+    for _, error in failed:
+        if not whole or not isinstance(error, PodtracerError):
+            raise error
+    merged = frames.merge([frame for _, frame in whole], [job for job, _ in whole])
+    merged.attrs["podtracer"]["notes"] += [f"{job.target.label} failed: {error}" for job, error in failed]
+    return merged
+
+
+def pods(namespace: str | None = None, *, selector: str | None = None, all_namespaces: bool = False) -> pd.DataFrame:
+    """Return the pods that can be named.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a pod: `pod`, `namespace`, `node`, `ip`, `phase`, `owner`, `containers`, `services`,
+        `labels` (str; several values are separated by commas).
+
+    Examples
+    --------
+    >>> import podtracer_nb
+    >>> podtracer_nb.pods("demo").pod.tolist()  # doctest: +SKIP
+    ['api', 'client', 'dns', 'web']
+    """
+    import pandas as pd
+
+    found = targets.pods(namespace=namespace, selector=selector, all_namespaces=all_namespaces)
+    rows = [
+        {
+            "pod": each.pod,
+            "namespace": each.namespace,
+            "node": each.node,
+            "ip": ",".join(each.ip),
+            "phase": each.phase,
+            "owner": each.owner,
+            "containers": ",".join(each.containers),
+            "services": ",".join(each.services),
+            "labels": ",".join(f"{name}={value}" for name, value in each.labels.items()),
+        }
+        for each in found
+    ]
+    columns = ["pod", "namespace", "node", "ip", "phase", "owner", "containers", "services", "labels"]
+    return pd.DataFrame(rows, columns=columns, dtype="str")
+
+
+def read_pcap(source: str | os.PathLike[str] | bytes | BinaryIO, *, count: int | None = None) -> pd.DataFrame:
+    """Read a capture into a frame.
+
+    Parameters
+    ----------
+    source
+        A path, a capture's bytes, or a binary stream such as a pipe.
+    count
+        Read only this many packets.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a packet, index `frame` (its number from 1), with the columns of `podtracer_nb.packets.schema`;
+        `attrs["podtracer"]["capture"]` describes the file, and what is damaged in it.
+
+    Raises
+    ------
+    CaptureError
+        No such file, or not a capture that is read; one line says what it looks like.
+
+    Examples
+    --------
+    >>> import podtracer_nb
+    >>> header = bytes.fromhex("d4c3b2a1020004000000000000000000000004000100" + "0000")
+    >>> len(podtracer_nb.read_pcap(header))
+    0
+    """
+    from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born with `df.podtrace`
+    from podtracer_nb import packets
+
+    if count is not None and count < 1:
+        raise InputError(f"count={count!r} has to be greater than 0")
+    try:
+        return packets.read(source, count=count)
+    except packets.FormatError as error:
+        raise CaptureError(str(error)) from error
+    except OSError as error:
+        raise CaptureError(f"{error.filename or repr(source)}: {error.strerror}") from error

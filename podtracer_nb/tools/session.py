@@ -1,0 +1,311 @@
+"""One session: a tool started in one or several targets, watched until each has ended.
+
+A target's output is read in a thread of its own; the main thread waits, reports progress, and on an interrupt asks
+every tool to stop and then goes on waiting: what was captured is read to its end.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Protocol, Self, TypeVar
+
+from podtracer_nb import execution, targets
+from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
+from podtracer_nb.tools.lines import any_tool
+from podtracer_nb.tools.tcpdump import TCPDUMP
+from podtracer_nb.tools.tool import Command, Options, Tool
+
+__all__ = ["Job", "Progress", "Session", "find"]
+
+Result = TypeVar("Result")
+
+_TOOLS: Mapping[str, Tool] = {"tcpdump": TCPDUMP}
+_TICK = 0.25  # seconds between two reports of progress
+_REPORT = 2.0  # seconds between two questions for a tool's own counters, at the least
+_CHECK = 10.0  # seconds that a check of the argv may take
+
+
+def find(name: str) -> Tool:
+    """Return the tool `name`: one that we know, or one whose lines we give."""
+    if not name or name.startswith("-") or "\0" in name:
+        raise InputError(f"{name!r} is not the name of a tool")
+    return _TOOLS.get(name) or any_tool(name)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a session is.
+
+    Attributes
+    ----------
+    elapsed
+        Seconds since the first tool was started.
+    packets
+        Packets read so far, or None for a tool that gives lines.
+    bytes
+        Bytes of output so far.
+    drops
+        Packets that the kernel dropped, or None while that is not known.
+    targets
+        How many targets are still running.
+    done
+        True in the last report.
+    """
+
+    elapsed: float
+    packets: int | None
+    bytes: int
+    drops: int | None
+    targets: int
+    done: bool = False
+
+
+class Count(Protocol):
+    """What counts a job's output while it is read: a packet reader does, and so does `Counted`."""
+
+    @property
+    def packets(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+@dataclass
+class Counted:
+    """Counts kept by hand, for output that is not read as packets."""
+
+    packets: int = 0
+    bytes: int = 0
+
+
+@dataclass
+class Job:
+    """One tool in one target."""
+
+    tool: Tool
+    target: targets.Target
+    command: Command
+    recording: Path
+    run: execution.Run
+    notice: str | None = None
+    count: Count = field(default_factory=Counted)
+    interrupted: bool = False
+
+    def provenance(self, status: execution.Status) -> dict[str, Any]:
+        """Return what this run was, small and JSON-able."""
+        stderr = self.run.stderr
+        return {
+            "tool": self.tool.name,
+            "argv": list(self.command.argv),
+            "target": describe(self.target),
+            "started": status.started.isoformat(),
+            "ended": status.ended.isoformat(),
+            "seconds": round((status.ended - status.started).total_seconds(), 6),
+            "recording": str(self.recording),
+            "bytes": status.bytes,
+            "sha256": status.sha256,
+            "exit_code": status.exit_code,
+            "signal": status.signal,
+            "reason": status.reason,
+            "interrupted": self.interrupted,
+            "drops": self.tool.summary(stderr),
+            "stderr": stderr[-2000:],
+            "notes": [*self.command.notes, *([self.notice] if self.notice else [])],
+        }
+
+
+def describe(target: targets.Target) -> dict[str, str]:
+    """Return what names a target, for a recording's metadata."""
+    words = {
+        "pod": target.pod,
+        "namespace": target.namespace,
+        "uid": target.uid,
+        "container": target.container,
+        "node": target.node,
+        "runtime": target.runtime,
+    }
+    return {name: value for name, value in words.items() if value}
+
+
+class Session(Generic[Result]):
+    """The jobs of one call; leaving the ``with`` block stops what still runs and closes every pin.
+
+    Parameters
+    ----------
+    tool, arguments
+        The program and its own words.
+    chosen
+        Where it runs: what `targets.resolve` found.
+    kinds
+        The namespaces to enter.
+    options
+        What our own parameters ask of the tool.
+    limits
+        When to stop.
+    file
+        Where to leave the recording; with several targets the pod's name is put before its suffix.
+    """
+
+    def __init__(
+        self,
+        tool: str,
+        arguments: tuple[str, ...],
+        chosen: tuple[targets.Target, ...],
+        *,
+        kinds: tuple[str, ...] = ("net",),
+        options: Options | None = None,
+        limits: execution.Limits | None = None,
+        file: Path | None = None,
+    ) -> None:
+        if any("\0" in word for word in arguments):
+            raise InputError("an argument holds a NUL byte, which no program can be given")
+        self.jobs: list[Job] = []
+        self.interrupted = False
+        self._report_at = 1.0
+        self._opened = ExitStack()
+        self._tool = find(tool)
+        limits = limits or execution.Limits()
+        try:
+            if "mnt" not in kinds:
+                _installed(self._tool)
+            pins = [self._opened.enter_context(targets.pin(each, kinds)) for each in chosen]
+            commands = [
+                self._tool.prepare(arguments, options or Options(), "user" in each.entered or _in_user_namespace())
+                for each in pins
+            ]
+            for held, command in zip(pins, commands, strict=True):
+                _check(self._tool, command, held)
+            for each, held, command in zip(chosen, pins, commands, strict=True):
+                recording = self._recording(each, command, file, several=len(chosen) > 1)
+                started = execution.start(
+                    held,
+                    [*command.launcher, *command.argv],
+                    recording=recording,
+                    limits=replace(limits, linger=command.linger),
+                    metadata={"tool": self._tool.name, "target": describe(each)},
+                )
+                self.jobs.append(
+                    Job(self._tool, each, command, recording, self._opened.enter_context(started), held.notice)
+                )
+        except BaseException:
+            self._opened.close()
+            raise
+        self.began = time.monotonic()
+
+    def _recording(self, target: targets.Target, command: Command, file: Path | None, *, several: bool) -> Path:
+        wanted = file or command.file
+        if wanted is None:
+            return execution.new_recording_path(self._tool.name, target.pod, command.suffix)
+        wanted = wanted.expanduser().absolute()
+        return wanted.with_name(f"{wanted.stem}-{target.pod}{wanted.suffix}") if several else wanted
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def stop(self) -> None:
+        """Ask every tool to stop; what they captured is still read to its end."""
+        for job in self.jobs:
+            job.run.stop()
+
+    def each(
+        self, read: Callable[[Job], Result], progress: Callable[[Progress], None] | None = None
+    ) -> list[Result | BaseException]:
+        """Read every job in a thread of its own and wait for all.
+
+        Returns each job's result, or the error that it ended with. On an interrupt the tools are asked to stop, and
+        `interrupted` is set; a second interrupt ends the wait.
+        """
+        pool = ThreadPoolExecutor(len(self.jobs), thread_name_prefix="podtracer")
+        futures: list[Future[Result]] = []
+        try:
+            futures = [pool.submit(read, job) for job in self.jobs]
+            self._watch(futures, progress)
+        finally:
+            if not all(future.done() for future in futures):
+                self._opened.close()
+            pool.shutdown(wait=True)
+        return [future.exception() or future.result() for future in futures]
+
+    def _watch(self, futures: list[Future[Result]], progress: Callable[[Progress], None] | None) -> None:
+        while True:
+            try:
+                running = wait(futures, timeout=_TICK).not_done
+                if progress is not None:
+                    progress(self.progress(len(running)))
+                if not running:
+                    return
+            except KeyboardInterrupt:
+                if self.interrupted:
+                    raise
+                self.interrupted = True
+                for job in self.jobs:
+                    job.interrupted = True
+                threading.Thread(target=self.stop, name="podtracer-stop", daemon=True).start()
+
+    def progress(self, running: int) -> Progress:
+        """Return how far the session is."""
+        packets = sum(job.count.packets for job in self.jobs) if self.jobs[0].command.output == "packets" else None
+        elapsed = time.monotonic() - self.began
+        if running and elapsed >= self._report_at:
+            # Ever more seldom: the answers go to standard error, of which only so much is kept.
+            self._report_at = elapsed + max(_REPORT, elapsed / 30)
+            for job in self.jobs:
+                if self._tool.reports_after and self._tool.reports_after in job.run.stderr:
+                    job.run.report()
+        counts = [self._tool.summary(job.run.stderr).get("dropped_by_kernel") for job in self.jobs]
+        known = [count for count in counts if count is not None]
+        drops = sum(known) if known else None
+        return Progress(elapsed, packets, sum(job.count.bytes for job in self.jobs), drops, running, done=not running)
+
+
+def _installed(tool: Tool) -> None:
+    if shutil.which(tool.name, path=execution.search_path()) is None:
+        hint = f"apt-get install {tool.package}" if tool.package else "install it, or look at the spelling"
+        raise ToolNotFound(f"{tool.name} is not installed on this machine: {hint}")
+
+
+def _in_user_namespace() -> bool:
+    """Whether we are ourselves in a user namespace that maps not every id: user_namespaces(7)."""
+    return Path("/proc/self/uid_map").read_text(encoding="ascii").split() != ["0", "0", "4294967295"]
+
+
+def _check(tool: Tool, command: Command, held: targets.Pin) -> None:
+    """Refuse, before anything starts, an argv that could not run (a filter that does not compile)."""
+    if command.check is None:
+        return
+    try:
+        done = subprocess.run(
+            [*held.nsenter, *command.launcher, *command.check],
+            pass_fds=held.pass_fds,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_CHECK,
+            env={**os.environ, "LC_ALL": "C", "PATH": execution.search_path()},
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise ToolFailed(
+            f"{tool.name} took more than {_CHECK:.0f} s to compile the filter: does it name a host whose look-up hangs?"
+        ) from None
+    if done.returncode != 0:
+        stderr = done.stderr.decode("utf-8", errors="replace").strip()
+        raise tool.diagnose(stderr) or InputError(f"{tool.name} refuses its arguments: {last_line(stderr)}")
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something."""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")

@@ -1,0 +1,182 @@
+"""`python -m tests.benchmarks`: the reader and its peers on the same capture in one run, as ratios.
+
+Every figure is the best of several runs in this process, or in one made for it; a peer too slow for the whole capture
+reads its first packets, and is compared by seconds a packet. Ratios hold between machines, times do not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import functools
+import ipaddress
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from podtracer_nb import packets
+from tests.benchmarks import capture
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+CORE = ["time", "length", "src", "dst", "proto", "sport", "dport", "tcp_flags", "tcp_seq"]
+FIELDS = [
+    "frame.time_epoch", "frame.len", "ip.src", "ip.dst", "ipv6.src", "ipv6.dst", "_ws.col.Protocol", "tcp.srcport",
+    "tcp.dstport", "udp.srcport", "udp.dstport", "tcp.flags", "tcp.seq_raw",
+]  # fmt: skip
+BUFFER = 1 << 20
+
+
+def best(function: Callable[[], object], runs: int) -> float:
+    """Return the shortest of several runs, in seconds."""
+    times = []
+    for _ in range(runs):
+        begun = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begun)
+    return min(times)
+
+
+def plain_read(path: Path) -> None:
+    """Read the file through one buffer: the limit of everything that reads it."""
+    buffer = bytearray(BUFFER)
+    with path.open("rb", buffering=0) as file:
+        while file.readinto(buffer):
+            pass
+
+
+def first(path: Path, count: int) -> Path:
+    """Return a capture of the first `count` packets, for a slow peer."""
+    frame = packets.read(path, count=count)
+    end = int(frame["offset"].iloc[-1] + frame["caplen"].iloc[-1])
+    part = path.with_name(f"first-{count}.pcap")
+    with path.open("rb") as file:
+        part.write_bytes(file.read(end))
+    return part
+
+
+def with_tshark(path: Path) -> None:
+    """Let tshark print the core fields and pandas read them."""
+    words = [word for field in FIELDS for word in ("-e", field)]
+    command = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", "separator=,", "-E", "occurrence=f", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        pd.read_csv(process.stdout, names=FIELDS, quoting=csv.QUOTE_NONE, low_memory=False)  # type: ignore[arg-type]
+
+
+def with_dpkt(path: Path) -> None:
+    """Collect the core columns with dpkt."""
+    import dpkt
+
+    rows = []
+    with path.open("rb") as file:
+        for seconds, data in dpkt.pcap.Reader(file):
+            ethernet = dpkt.ethernet.Ethernet(data)
+            ip = ethernet.data
+            if not isinstance(ip, dpkt.ip.IP | dpkt.ip6.IP6):
+                rows.append((seconds, len(data), None, None, None, None, None, None, None))
+                continue
+            segment, tcp = ip.data, isinstance(ip.data, dpkt.tcp.TCP)
+            ports = tcp or isinstance(segment, dpkt.udp.UDP)
+            rows.append((
+                seconds, len(data), str(ipaddress.ip_address(ip.src)), str(ipaddress.ip_address(ip.dst)),
+                ip.p if isinstance(ip, dpkt.ip.IP) else ip.nxt, segment.sport if ports else None,
+                segment.dport if ports else None, segment.flags if tcp else None, segment.seq if tcp else None,
+            ))  # fmt: skip
+    pd.DataFrame(rows, columns=CORE)
+
+
+def with_scapy(path: Path) -> None:
+    """Collect the core columns with scapy's PcapReader."""
+    from scapy.layers.inet import IP, TCP, UDP
+    from scapy.layers.inet6 import IPv6
+    from scapy.utils import PcapReader
+
+    rows = []
+    with PcapReader(str(path)) as reader:
+        for packet in reader:
+            ip = packet.getlayer(IP) or packet.getlayer(IPv6)
+            tcp, udp = packet.getlayer(TCP), packet.getlayer(UDP)
+            segment = tcp or udp
+            rows.append((
+                float(packet.time), packet.wirelen or len(packet), ip and ip.src, ip and ip.dst,
+                ip and (ip.proto if packet.haslayer(IP) else ip.nh), segment and segment.sport,
+                segment and segment.dport, tcp and int(tcp.flags), tcp and tcp.seq,
+            ))  # fmt: skip
+    pd.DataFrame(rows, columns=CORE)
+
+
+def peak(path: Path, count: int) -> float:
+    """Return the reader's peak memory in bytes a packet, above an interpreter that has all imported."""
+    program = (
+        "import json, re\nfrom pathlib import Path\nfrom podtracer_nb import packets\n"
+        f"packets.read({str(path)!r}, count=1)\n"
+        # Not ru_maxrss, which a child inherits from who started it: getrusage(2).
+        "usage = lambda: int(re.search(r'VmHWM:\\s+(\\d+)', Path('/proc/self/status').read_text())[1])\n"
+        f"before = usage()\nframe = packets.read({str(path)!r})\nprint(json.dumps([before, usage(), len(frame)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    before, after, rows = json.loads(done.stdout)
+    if rows != count:
+        raise SystemExit(f"the capture has {count} packets, {rows} were read")
+    return (after - before) * 1024 / rows
+
+
+def piped(path: Path) -> None:
+    """Read what `tcpdump -r FILE -w -` writes."""
+    command = ["tcpdump", "-r", str(path), "-w", "-"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        packets.read(process.stdout)  # type: ignore[arg-type]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
+    parser.add_argument("--packets", type=int, default=1_000_000, help="packets in the capture [%(default)s]")
+    count = parser.parse_args().packets
+    with tempfile.TemporaryDirectory(prefix="podtracer-bench-") as directory:
+        path = Path(directory, "mixed.pcap")
+        capture.write(path, count)
+        size = path.stat().st_size
+        plain_read(path)
+        read = best(lambda: plain_read(path), 7)
+        ours = best(lambda: packets.read(path), 7)
+        pipe = best(lambda: piped(path), 3)
+        memory = peak(path, count)
+        rows = [
+            ("speed of a plain read()", "≥ 0.57", f"{read / ours:.2f}"),
+            ("peak memory, bytes a packet", "≤ 120", f"{memory:.0f}"),
+            ("from tcpdump's pipe, packets/s", "≥ 1,000,000", f"{count / pipe:,.0f}"),
+        ]
+        each = ours / count
+        for name, function, part, asked in (
+            ("tshark -T fields → read_csv", with_tshark, 100_000, 250),
+            ("dpkt loop", with_dpkt, 50_000, 120),
+            ("scapy PcapReader", with_scapy, 5_000, 1_500),
+        ):
+            few, many = first(path, part // 10), first(path, part)
+            # After start-up: the difference of two sizes.
+            seconds = best(functools.partial(function, many), 2) - best(functools.partial(function, few), 2)
+            rows.append((f"times as fast as {name}", f"≥ {asked:,}", f"{seconds / (part - part // 10) / each:,.0f}"))
+    build = "compiled" if packets.compiled else "interpreted"
+    text = [
+        "# The reader, measured",
+        "",
+        f"`make bench`: {count:,} mixed packets, {size / 1e6:,.0f} MB, mean {size / count:,.0f} bytes each; one core,",
+        f"warm cache, dissector {build}; best of several runs. Read through 1 MiB: {read * 1e3:.0f} ms.",
+        f"File to a frame of {len(packets.schema.COLUMNS)} columns: {ours * 1e3:.0f} ms, {each * 1e9:.0f} ns each.",
+        "",
+        "| what | asked | reached |",
+        "|---|---|---|",
+        *(f"| {what} | {asked} | {reached} |" for what, asked, reached in rows),
+        "",
+    ]
+    print("\n".join(text))
+    RESULTS.write_text("\n".join(text), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

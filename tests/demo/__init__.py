@@ -1,0 +1,1 @@
+"""The demo pods, tested with the kernel itself."""

@@ -1,0 +1,65 @@
+"""What this machine can do, as pytest marks: `@needs("netns", "tcpdump")`.
+
+A test whose need is not met is skipped with the reason. `PODTRACER_REQUIRE=netns,tcpdump` turns such a skip into a
+failure: continuous integration sets it, so that nothing is skipped there unnoticed.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Callable
+
+import pytest
+
+
+def _program(name: str, package: str) -> Callable[[], str | None]:
+    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+    return lambda: None if shutil.which(name, path=search) else f"no {name}: apt-get install {package}"
+
+
+def _netns() -> str | None:
+    mapped = [] if os.geteuid() == 0 else ["--user", "--map-root-user"]
+    try:
+        done = subprocess.run(
+            ["unshare", *mapped, "--net", "true"], capture_output=True, text=True, timeout=10, check=False
+        )
+    except OSError as error:
+        return f"network namespaces cannot be made: {error}"
+    return None if done.returncode == 0 else f"network namespaces cannot be made: {done.stderr.strip()}"
+
+
+def _compiler() -> str | None:
+    return None if shutil.which("cc") or shutil.which("gcc") else "no C compiler: apt-get install gcc python3-dev"
+
+
+NEEDS: dict[str, Callable[[], str | None]] = {
+    "netns": _netns,
+    "compiler": _compiler,
+    "tcpdump": _program("tcpdump", "tcpdump"),
+    "tshark": _program("tshark", "tshark"),
+    "dnsmasq": _program("dnsmasq", "dnsmasq-base"),
+    "ping": _program("ping", "iputils-ping"),
+    "iproute2": _program("ip", "iproute2"),
+}
+
+
+@functools.cache
+def missing(need: str) -> str | None:
+    """Return why this machine cannot serve `need`, or None where it can."""
+    return NEEDS[need]()
+
+
+def required() -> frozenset[str]:
+    """Return the needs that may not be skipped (`PODTRACER_REQUIRE`)."""
+    return frozenset(word for word in os.environ.get("PODTRACER_REQUIRE", "").replace(" ", "").split(",") if word)
+
+
+def needs(*words: str) -> pytest.MarkDecorator:
+    """Mark a test as one that needs each of `words` (see `NEEDS`)."""
+    unknown = set(words) - set(NEEDS)
+    if unknown:
+        raise ValueError(f"unknown needs: {sorted(unknown)}; known: {sorted(NEEDS)}")
+    return pytest.mark.needs(*words)

@@ -1,0 +1,156 @@
+"""Captures made of scapy's packets, byte by byte as the tests want them."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+
+from scapy.layers.dns import DNS, DNSQR, DNSRR
+from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption_NOP, IPOption_Timestamp
+from scapy.layers.inet6 import (
+    ICMPv6EchoRequest,
+    ICMPv6ND_NS,
+    ICMPv6NDOptSrcLLAddr,
+    IPv6,
+    IPv6ExtHdrDestOpt,
+    IPv6ExtHdrFragment,
+    IPv6ExtHdrHopByHop,
+    IPv6ExtHdrRouting,
+)
+from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
+from scapy.packet import Packet, Raw
+
+__all__ = ["CLIENT", "CLIENT6", "ETHER", "SEEDS", "SERVER", "SERVER6", "capture", "header", "record", "sll", "sll2"]
+
+CLIENT, SERVER = "10.88.0.14", "10.88.0.10"
+CLIENT6, SERVER6 = "fd00:88::14", "fd00:88::10"
+ETHER = Ether(src="02:00:00:00:00:14", dst="02:00:00:00:00:10")
+
+_MAGIC = {1000: 0xA1B2C3D4, 1: 0xA1B23C4D}
+
+
+def header(linktype: int = 1, order: str = "<", unit: int = 1000, snaplen: int = 262_144) -> bytes:
+    """Return the header of a capture; `unit` is what the record's time fraction counts, in ns."""
+    return struct.pack(order + "IHHiIII", _MAGIC[unit], 2, 4, 0, 0, snaplen, linktype)
+
+
+def record(
+    packet: Packet | bytes,
+    *,
+    order: str = "<",
+    seconds: int = 1_700_000_000,
+    fraction: int = 0,
+    length: int | None = None,
+    keep: int | None = None,
+) -> bytes:
+    """Return one record: `length` on the wire, `keep` bytes of it captured."""
+    data = bytes(packet)
+    kept = data if keep is None else data[:keep]
+    wire = len(data) if length is None else length
+    return struct.pack(order + "IIII", seconds, fraction, len(kept), wire) + kept
+
+
+def capture(packets: Iterable[Packet | bytes], linktype: int = 1, order: str = "<", unit: int = 1000) -> bytes:
+    """Return a capture, its packets a second apart."""
+    return header(linktype, order, unit) + b"".join(
+        record(packet, order=order, seconds=1_700_000_000 + n, fraction=n) for n, packet in enumerate(packets)
+    )
+
+
+def sll(packet: Packet, ethertype: int, mac: bytes = b"\x02\0\0\0\0\x14") -> bytes:
+    """Return a packet with a LINUX_SLL header."""
+    return struct.pack("!HHH8sH", 0, 1, len(mac), mac.ljust(8, b"\0"), ethertype) + bytes(packet)
+
+
+def sll2(packet: Packet, ethertype: int, interface: int = 7, mac: bytes = b"\x02\0\0\0\0\x14") -> bytes:
+    """Return a packet with a LINUX_SLL2 header."""
+    return struct.pack("!HHIHBB8s", ethertype, 0, interface, 1, 0, len(mac), mac.ljust(8, b"\0")) + bytes(packet)
+
+
+_V4, _V6 = IP(src=CLIENT, dst=SERVER, id=7), IPv6(src=CLIENT6, dst=SERVER6)
+_QUESTION = DNS(id=0x1234, qd=DNSQR(qname="web.demo.svc.cluster.local", qtype="AAAA"))
+_RESPONSE = DNS(
+    id=0x1234,
+    qr=1,
+    aa=1,
+    rcode=3,
+    qd=DNSQR(qname="web.demo.svc.cluster.local", qtype="A"),
+    an=DNSRR(rrname="web.demo.svc.cluster.local", rdata=SERVER),
+)
+_TO_DNS, _FROM_DNS = UDP(sport=40000, dport=53), UDP(sport=53, dport=40000)
+_SYN = TCP(
+    sport=40000,
+    dport=80,
+    flags="SEC",
+    seq=0xFFFFFFF0,
+    window=64240,
+    options=[("MSS", 1460), ("SAckOK", b""), ("Timestamp", (0xFFFFFFFF, 0)), ("NOP", None), ("WScale", 7)],
+)
+_SACK = TCP(
+    sport=80,
+    dport=40000,
+    flags="A",
+    seq=5,
+    ack=6,
+    options=[
+        ("NOP", None),
+        ("NOP", None),
+        ("Timestamp", (1, 2)),
+        ("NOP", None),
+        ("NOP", None),
+        ("SAck", (100, 200, 300, 400)),
+    ],
+)
+_DATA = TCP(
+    sport=80, dport=40000, flags="PA", seq=9, ack=8, options=[("NOP", None), ("NOP", None), ("Timestamp", (70, 60))]
+)
+_CHAIN = IPv6ExtHdrHopByHop() / IPv6ExtHdrRouting(addresses=[SERVER6]) / IPv6ExtHdrDestOpt()
+
+
+def _dns_over_tcp() -> Packet:
+    message = bytes(_QUESTION)
+    return ETHER / _V4 / TCP(sport=40001, dport=53, flags="PA") / Raw(struct.pack("!H", len(message)) + message)
+
+
+def _quoting() -> Packet:
+    return ETHER / IP(src=SERVER, dst=CLIENT) / ICMP(type=3, code=3) / _V4 / UDP(sport=40000, dport=9) / b"quoted"
+
+
+_ETHERNET: Sequence[Packet | bytes] = (
+    ETHER / ARP(op=1, psrc=CLIENT, pdst=SERVER, hwsrc=ETHER.src),
+    ETHER / ARP(op=2, psrc=SERVER, pdst=CLIENT, hwsrc=ETHER.dst, hwdst=ETHER.src),
+    ETHER / _V4 / _SYN,
+    ETHER / _V4 / _SACK,
+    ETHER / _V4 / _DATA / b"HTTP/1.1 200 OK\r\n\r\n",
+    ETHER / _V4 / TCP(sport=1, dport=2, flags=""),
+    ETHER / _V4 / UDP(sport=5000, dport=6000) / b"payload",
+    ETHER / _V4 / _TO_DNS / _QUESTION,
+    ETHER / _V4 / _FROM_DNS / _RESPONSE,
+    _dns_over_tcp(),
+    ETHER / _V4 / ICMP(type=8, code=0, id=1, seq=2) / b"ping",
+    _quoting(),
+    ETHER / IP(src=CLIENT, dst=SERVER, ttl=1, options=[IPOption_NOP(), IPOption_Timestamp()]) / UDP(sport=1, dport=2),
+    ETHER / IP(src=CLIENT, dst=SERVER, id=9, flags="MF") / UDP(sport=5, dport=6, len=48, chksum=0) / bytes(16),
+    ETHER / IP(src=CLIENT, dst=SERVER, id=9, flags="MF", frag=3, proto=17) / bytes(16),
+    ETHER / IP(src=CLIENT, dst=SERVER, id=9, frag=5, proto=17) / bytes(8),
+    ETHER / IP(src=CLIENT, dst=SERVER, proto=132) / bytes(20),
+    ETHER / Dot1Q(vlan=100) / _V4 / UDP(sport=7, dport=8) / b"tagged",
+    ETHER / Dot1AD(vlan=200) / Dot1Q(vlan=100) / _V6 / _SYN,
+    ETHER / _V6 / _CHAIN / UDP(sport=9, dport=10) / b"after the chain",
+    ETHER / _V6 / IPv6ExtHdrFragment(m=1, id=3) / UDP(sport=11, dport=12, len=40, chksum=1) / bytes(16),
+    ETHER / _V6 / IPv6ExtHdrFragment(offset=3, id=3, nh=17) / bytes(16),
+    ETHER / _V6 / ICMPv6EchoRequest(id=1, seq=2, data=b"ping"),
+    ETHER
+    / IPv6(src=CLIENT6, dst="ff02::1:ff00:10")
+    / ICMPv6ND_NS(tgt=SERVER6)
+    / ICMPv6NDOptSrcLLAddr(lladdr=ETHER.src),
+    ETHER / _V6 / _TO_DNS / _QUESTION,
+)
+
+SEEDS: dict[str, tuple[int, list[bytes]]] = {
+    "EN10MB": (1, [bytes(packet) for packet in _ETHERNET]),
+    "LINUX_SLL": (113, [sll(_V4 / _SYN, 0x0800), sll(_V6 / _TO_DNS / _QUESTION, 0x86DD)]),
+    "LINUX_SLL2": (276, [sll2(_V4 / _DATA, 0x0800), sll2(_V6 / _FROM_DNS / _RESPONSE, 0x86DD, interface=0)]),
+    "RAW": (101, [bytes(_V4 / _SYN), bytes(_V6 / _CHAIN / _FROM_DNS / _RESPONSE)]),
+}
+"""Linktype and packets that between them reach every branch of the dissector that whole packets can reach."""

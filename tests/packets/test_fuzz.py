@@ -1,0 +1,145 @@
+"""Hostile bytes: no error but the promised ones, no hang, and both builds see the same."""
+
+from __future__ import annotations
+
+import random
+import struct
+import warnings
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from podtracer_nb import packets
+from tests.packets import engines
+from tests.packets.captures import SEEDS, capture, header, record
+
+FLIPPED = 40
+BOUNDED = settings(deadline=None, database=None, max_examples=50, derandomize=True)
+
+LINKTYPES = st.sampled_from([0, 1, 12, 101, 113, 228, 229, 276, 147])
+KINDS = st.sampled_from([b"\x08\x00", b"\x86\xdd", b"\x08\x06", b"\x81\x00", b"\x88\xa8", b"\x05\x00"])
+TRANSPORT = st.sampled_from([0, 1, 6, 17, 43, 44, 51, 58, 60, 135, 255])
+ALL_SEEDS = [(linktype, packet) for linktype, chosen in SEEDS.values() for packet in chosen]
+
+
+def outcome(name: str, data: bytes) -> tuple[pd.DataFrame | str, list[str]]:
+    """Read with one build: the frame, or the refusal; and the warnings."""
+    with engines.using(engines.engine(name)), warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            frame: pd.DataFrame | str = packets.read(data)
+        except packets.FormatError as error:
+            frame = str(error)
+    assert {warning.category for warning in caught} <= {packets.DamageWarning}
+    return frame, [str(warning.message) for warning in caught]
+
+
+def check(data: bytes) -> pd.DataFrame | None:
+    """Read with both builds, which must agree; return what they agree on."""
+    frame, damage = outcome("interpreted", data)
+    other, other_damage = outcome("compiled", data) if packets.compiled else (frame, damage)
+    assert damage == other_damage
+    if isinstance(frame, str):
+        assert frame == other
+        assert "\n" not in frame
+        return None
+    assert isinstance(other, pd.DataFrame)
+    pd.testing.assert_frame_equal(frame, other)
+    assert frame.attrs == other.attrs
+    # No packet out of nothing: each has its record in the bytes.
+    assert len(frame) <= max(0, len(data) - 24) // 16
+    assert (frame["offset"] + frame["caplen"] <= len(data)).all()
+    return frame
+
+
+def test_seeds_are_read_whole_and_alike() -> None:
+    for linktype, chosen in SEEDS.values():
+        frame = check(capture(chosen, linktype))
+        assert frame is not None
+        assert len(frame) == len(chosen)
+        assert frame["error"].isna().all()
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_flipped_bytes(name: str) -> None:
+    linktype, chosen = SEEDS[name]
+    whole = capture(chosen, linktype)
+    chooser = random.Random(name)
+    for _ in range(FLIPPED):
+        data = bytearray(whole)
+        for _ in range(chooser.choice((1, 1, 3, 10, 50))):
+            data[chooser.randrange(len(data))] = chooser.choice((0, 0xFF, chooser.randrange(256)))
+        check(bytes(data))
+
+
+@pytest.mark.parametrize("name", SEEDS)
+def test_flipped_bytes_inside_packets(name: str) -> None:
+    """The records stay whole, so that each change is one to a packet."""
+    linktype, chosen = SEEDS[name]
+    chooser = random.Random(name)
+    packets_ = []
+    for _ in range(FLIPPED * 40):
+        data = bytearray(chooser.choice(chosen))
+        for _ in range(chooser.randint(1, 4)):
+            data[chooser.randrange(len(data))] = chooser.choice((0, 1, 0x3F, 0xC0, 0xFF, chooser.randrange(256)))
+        packets_.append(record(bytes(data), keep=chooser.choice((None, None, chooser.randint(0, len(data))))))
+    frame = check(header(linktype) + b"".join(packets_))
+    assert frame is not None
+    assert len(frame) == len(packets_)
+
+
+@BOUNDED
+@given(st.binary(max_size=300))
+def test_any_bytes(data: bytes) -> None:
+    check(data)
+
+
+@BOUNDED
+@given(LINKTYPES, st.sampled_from("<>"), st.sampled_from([1, 1000]), st.binary(max_size=400))
+def test_any_bytes_after_a_header(linktype: int, order: str, unit: int, data: bytes) -> None:
+    check(header(linktype, order, unit) + data)
+
+
+@BOUNDED
+@given(
+    LINKTYPES,
+    st.lists(
+        st.tuples(
+            st.binary(max_size=120), *[st.one_of(st.integers(0, 200), st.sampled_from([65_535, 2**31, 2**32 - 1]))] * 3
+        ),
+        max_size=8,
+    ),
+)
+def test_any_packets_in_whole_records(linktype: int, chosen: list[tuple[bytes, int, int, int]]) -> None:
+    frame = check(
+        header(linktype)
+        + b"".join(
+            record(data, length=wire, seconds=seconds, fraction=fraction) for data, wire, seconds, fraction in chosen
+        )
+    )
+    assert frame is not None
+    assert frame["length"].tolist() == [wire for _, wire, _, _ in chosen[: len(frame)]]
+
+
+@BOUNDED
+@given(KINDS, TRANSPORT, st.binary(max_size=160), st.booleans(), st.integers(0, 220))
+def test_any_bytes_behind_right_headers(kind: bytes, protocol: int, data: bytes, dns: bool, keep: int) -> None:
+    ports = struct.pack("!HHHH", 53, 5353, 8 + len(data), 0) if dns else b""
+    body = ports + data
+    network = {
+        b"\x08\x00": struct.pack("!BBHHHBBH8x", 0x45, 0, 20 + len(body), 1, 0, 64, protocol, 0),
+        b"\x86\xdd": struct.pack("!IHBB32x", 6 << 28, len(body), protocol, 64),
+        b"\x81\x00": b"\0\1\x81\0\0\2\x08\0",
+    }.get(kind, b"")
+    check(header() + record(bytes(12) + kind + network + body, keep=keep))
+
+
+@BOUNDED
+@given(st.sampled_from(ALL_SEEDS), st.binary(min_size=1, max_size=8), st.data())
+def test_any_bytes_put_into_a_packet(seed: tuple[int, bytes], inserted: bytes, draw: st.DataObject) -> None:
+    linktype, packet = seed
+    at = draw.draw(st.integers(0, len(packet)))
+    skip = draw.draw(st.integers(0, 8))
+    check(header(linktype) + record(packet[:at] + inserted + packet[at + skip :]) + record(packet))
