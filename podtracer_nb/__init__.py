@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.errors import (
     CaptureError,
+    ClusterError,
     DemoError,
     ExecutionError,
     InputError,
     PodtracerError,
     PrivilegeError,
+    RuntimeUnavailable,
     TargetError,
     TargetGone,
     TargetNotFound,
@@ -32,11 +34,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaptureError",
+    "ClusterError",
     "DemoError",
     "ExecutionError",
     "InputError",
     "PodtracerError",
     "PrivilegeError",
+    "RuntimeUnavailable",
     "Target",
     "TargetError",
     "TargetGone",

@@ -68,9 +68,9 @@ def _carry_out(request: options.Request) -> int:
         case options.PodsRequest():
             from podtracer_nb.tools import pods
 
-            listed = pods(request.namespace, selector=request.selector, all_namespaces=request.all_namespaces)
+            listed = pods(**request.keywords())
             if listed.empty:
-                _say("no pods here; `podtracer demo up` starts the demo's")
+                _say("no pods here; -A looks in all namespaces, and `podtracer demo up` starts the demo's")
             else:
                 print(listed.to_string(index=False))
         case options.ReadRequest(path, count):

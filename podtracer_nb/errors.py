@@ -8,6 +8,8 @@
     │   ├── TargetNotFound          no such target; `.nearest` has the names closest to it
     │   └── TargetGone              it went away, or is another one now, between two steps
     ├── PrivilegeError              the kernel or the API refused: what is missing, what mends it
+    ├── ClusterError                the Kubernetes API or a node of it could not be asked
+    │   └── RuntimeUnavailable      the container runtime: no socket, no answer in time
     ├── ToolError                   the program that was to run
     │   ├── ToolNotFound            not installed where it has to run
     │   └── ToolFailed              ended without a usable result; `.recording` has what it left
@@ -24,11 +26,13 @@ from typing import Any
 
 __all__ = [
     "CaptureError",
+    "ClusterError",
     "DemoError",
     "ExecutionError",
     "InputError",
     "PodtracerError",
     "PrivilegeError",
+    "RuntimeUnavailable",
     "TargetError",
     "TargetGone",
     "TargetNotFound",
@@ -76,6 +80,14 @@ class TargetGone(TargetError):
 
 class PrivilegeError(PodtracerError):
     """The kernel or the API refused: the message names what is missing and what mends it."""
+
+
+class ClusterError(PodtracerError):
+    """The Kubernetes API, or what runs a node's containers, could not be asked."""
+
+
+class RuntimeUnavailable(ClusterError):
+    """The container runtime has no socket here, did not answer in time, or not in words that are known."""
 
 
 class ToolError(PodtracerError):

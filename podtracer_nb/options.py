@@ -38,6 +38,10 @@ __all__ = [
 NAMESPACE_KINDS = ("net", "uts", "ipc", "pid", "mnt")
 
 
+def _keywords(request: Any, *only_of_a_face: str) -> dict[str, Any]:
+    return {each.name: getattr(request, each.name) for each in fields(request) if each.name not in only_of_a_face}
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """Run a tool inside one or several targets; a `tool` of None (a cell) takes the tool from each line."""
@@ -51,6 +55,8 @@ class RunRequest:
     container: str | None = None
     pid: int | None = None
     netns: str | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
     ns: tuple[str, ...] = ("net",)
     timer: float | None = None
     max_bytes: int | None = None
@@ -66,8 +72,7 @@ class RunRequest:
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        only_of_a_face = {"tool", "arguments", "stdout", "out", "shell"}
-        return {each.name: getattr(self, each.name) for each in fields(self) if each.name not in only_of_a_face}
+        return _keywords(self, "tool", "arguments", "stdout", "out", "shell")
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,13 @@ class PodsRequest:
     namespace: str | None = None
     selector: str | None = None
     all_namespaces: bool = False
+    context: str | None = None
+    kubeconfig: str | None = None
     out: str | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.pods(**keywords)` takes."""
+        return _keywords(self, "out")
 
 
 @dataclass(frozen=True)
@@ -217,13 +228,15 @@ _scope = _options(
     click.option("-n", "--namespace", type=_Value("namespace"), help="Kubernetes namespace."),
     click.option("-l", "--selector", type=_Value("selector"), help="Label selector: app=web,tier!=db."),
     click.option("-A", "--all-namespaces", is_flag=True, help="Pods of every namespace."),
+    click.option("--context", type=_Value("context"), help="Context of the kubeconfig: which cluster."),
+    click.option("--kubeconfig", type=_Value("file"), help="The kubeconfig file, in place of kubectl's."),
 )
 _targets = _options(
     click.option(
         "--pod",
         multiple=True,
         type=_Value("pod"),
-        help="Pod: name, ns/name, deploy/web, sts/db, ds/x, svc/api, or a glob as web-*. Repeatable.",
+        help="Pod: name, ns/name, deploy/web, sts/db, ds/x, job/x, svc/api, or a glob as web-*. Repeatable.",
     ),
     _scope,
     click.option("-c", "--container", type=_Value("container"), help="Container of the pod."),
@@ -286,9 +299,11 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
     if values["pid"] is not None and values["netns"] is not None:
         raise click.UsageError("--pid and --netns both name a place: give one of them")
     if (values["pid"] is not None or values["netns"] is not None) and (
-        values["pod"] or values["selector"] or values["all_namespaces"]
+        values["pod"] or values["selector"] or values["all_namespaces"] or values["context"] or values["kubeconfig"]
     ):
-        raise click.UsageError("--pod, -l and -A name pods, --pid and --netns a place: give one or the other")
+        raise click.UsageError(
+            "--pod, -l, -A and --context name pods, --pid and --netns a place: give one or the other"
+        )
     if values["file"] is not None and values["stdout"]:
         raise click.UsageError("-f and -s both say where the output goes: give one of them")
     return RunRequest(tool, (*given, *words), **values)
@@ -429,7 +444,7 @@ def _applicable(words: Sequence[str], defaults: Mapping[str, object] | None) -> 
         for name in ("pod", "selector", "all_namespaces"):
             values.pop(name, None)
     if named & {"--pid", "--netns"}:
-        for name in ("namespace", "container"):
+        for name in ("namespace", "container", "context", "kubeconfig"):
             values.pop(name, None)
     return values
 

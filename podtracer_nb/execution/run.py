@@ -411,7 +411,7 @@ def _launch(  # noqa: PLR0917 - one caller, right above
         if not sys.executable:
             raise ExecutionError("this Python does not know its own executable: run podtracer with an ordinary Python")
         process = subprocess.Popen(
-            [sys.executable, "-I", "-S", f"/proc/self/fd/{program}", str(order)],
+            [*pin.launcher, sys.executable, "-I", "-S", f"/proc/self/fd/{program}", str(order)],
             pass_fds=(program, control, events, output, fds["stderr"], fds["journal"], order, *pin.pass_fds),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -109,11 +109,7 @@ class PodtraceMagics(Magics):
 
                 print({"up": demo.up, "down": demo.down, "status": demo.status}[action]())
             case options.PodsRequest():
-                pods = podtracer_nb.pods(
-                    namespace=request.namespace,
-                    selector=request.selector,
-                    all_namespaces=request.all_namespaces,
-                )
+                pods = podtracer_nb.pods(**request.keywords())
                 return self._hand_over(pods, request.out)
             case options.ReadRequest():
                 frame = podtracer_nb.read_pcap(request.path, count=request.count)

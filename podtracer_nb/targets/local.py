@@ -94,6 +94,7 @@ class DemoPod:
             pid=chosen.pid,
             start_time=chosen.start_time,
             source="demo",
+            interfaces=self.interfaces,
         )
 
 

@@ -1,13 +1,13 @@
 """A pin: open descriptors of a target's namespaces, verified to be that target's, kept for a whole run.
 
-Process ids are used again. So the target's ``/proc/PID`` is opened once as a directory, and everything is read through
-that descriptor, which never turns into another process's; its start time is compared before and after. From then on
-only the descriptors count: a container that restarts inside its sandbox keeps the namespace, and so do we.
+What is opened is verified where it is opened (`opening`). From then on only the descriptors count: a container that
+restarts inside its sandbox keeps the namespace, and so do we.
 """
 
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,7 +15,9 @@ from types import TracebackType
 from typing import Self
 
 from podtracer_nb.errors import InputError, PrivilegeError, TargetError, TargetGone
-from podtracer_nb.targets import procfs
+from podtracer_nb.targets import container, procfs
+from podtracer_nb.targets.launcher import launcher, missing_capabilities
+from podtracer_nb.targets.opening import Opened, Refused, Wanted, open_namespaces, open_through
 from podtracer_nb.targets.target import Target
 
 __all__ = ["KINDS", "Pin", "pin"]
@@ -42,8 +44,10 @@ class Pin:
         (st_dev, st_ino) of each, by which a namespace is told from any other: namespaces(7).
     entered
         The kinds that `nsenter` enters: those that are not this process's own already.
-    notice
-        One line for the user where the target has this machine's own network, else None.
+    notices
+        What the user should know of it, a line each: that the target has this machine's own network, for instance.
+    launcher
+        Words before a program that is to enter: those that give it the capabilities, where we have not got them.
     """
 
     def __init__(self, target: Target, kinds: tuple[str, ...], fds: dict[str, int]) -> None:
@@ -52,7 +56,8 @@ class Pin:
         self.fds = fds
         self.identity = {kind: _identity(fd) for kind, fd in fds.items()}
         self.entered = tuple(kind for kind in fds if self.identity[kind] != procfs.own_namespace(kind))
-        self.notice: str | None = None
+        self.launcher = launcher() if self.entered and "user" not in self.entered else ()
+        self.notices: tuple[str, ...] = ()
 
     @property
     def nsenter(self) -> list[str]:
@@ -123,10 +128,11 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
     >>> from podtracer_nb import targets
     >>> (own,) = targets.resolve(pid=os.getpid())
     >>> with targets.pin(own) as held:
-    ...     print(held.kinds, held.notice)
-    ('net',) pid ... is in this machine's own network namespace: what runs there sees all of this machine's traffic
+    ...     print(held.kinds, held.notices)
+    ('net',) ("pid ... is in this machine's own network namespace: what runs there sees all of this machine's traffic",)
     """
     wanted = _checked_kinds(kinds)
+    notices: tuple[str, ...] = ()
     with ExitStack() as opened:
         if target.netns_path is not None:
             if wanted != ("net",):
@@ -134,10 +140,24 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
                     f"{target.label} is a network namespace and has no {', '.join(set(wanted) - {'net'}) or 'other'}: "
                     "leave --ns out, or name a process of it with --pid"
                 )
-            fds = {"net": _open_file(target, target.netns_path)}
-            opened.callback(os.close, fds["net"])
+            found = Opened({"net": _open_file(target, target.netns_path)})
+        elif target.source == "kubernetes":
+            place = container.locate(target)
+            notices = place.notes
+            found = _open_process(
+                target,
+                Wanted(
+                    place.pid, place.start_time, wanted, str(place.proc), target.container_ids[target.container],
+                    target.cgroup_uids, place.sandbox,
+                ),
+            )  # fmt: skip
         else:
-            fds = _open_process(target, wanted, opened)
+            if target.pid is None:
+                raise TargetError(f"{target.label} has no process on this machine: is it running?")
+            found = _open_process(target, Wanted(target.pid, target.start_time, wanted))
+        fds = found.fds
+        for kind in fds:
+            opened.callback(os.close, fds[kind])
         for kind in wanted:
             if procfs.namespace_type(fds[kind]) != kind:
                 raise TargetError(
@@ -145,18 +165,43 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
                 )
         _add_user_namespace(target, fds, opened)
         held = Pin(target, wanted, fds)
-        if "net" in wanted and held.identity["net"] == procfs.own_namespace("net"):
-            if target.source == "demo":
-                raise TargetError(
-                    f"pod {target.label} is in this machine's own network namespace, which is not the pod's: "
-                    "start the demo anew with `podtracer demo down` and `podtracer demo up`"
-                )
-            held.notice = (
-                f"{target.label} is in this machine's own network namespace: "
-                "what runs there sees all of this machine's traffic"
-            )
+        held.notices = (*_network_notices(held, found.node_net), *notices)
         opened.pop_all()
         return held
+
+
+def _network_notices(held: Pin, node_net: tuple[int, int] | None) -> tuple[str, ...]:
+    """Refuse a network namespace that cannot be the pod's; say so where the pod shares the node's, or ours."""
+    target = held.target
+    if "net" not in held.kinds:
+        return ()
+    ours, nodes = (held.identity["net"] == other for other in (procfs.own_namespace("net"), node_net))
+    if target.source == "demo" and ours:
+        raise TargetError(
+            f"pod {target.label} is in this machine's own network namespace, which is not the pod's: "
+            "start the demo anew with `podtracer demo down` and `podtracer demo up`"
+        )
+    if target.source != "kubernetes":
+        return (
+            (
+                f"{target.label} is in this machine's own network namespace: "
+                "what runs there sees all of this machine's traffic",
+            )
+            if ours
+            else ()
+        )
+    if target.host_network:
+        return (
+            f"pod {target.label} uses its node's own network (hostNetwork): "
+            "what runs there sees all of the node's traffic",
+        )
+    # The notebook's own pod is named by its host name, which Kubernetes sets to the pod's: no other may share ours.
+    if nodes or (ours and target.pod != socket.gethostname()):
+        raise TargetError(
+            f"pod {target.label} should have a network of its own, and what was found is "
+            f"{'the node' if nodes else 'this notebook'}'s: not entered; list the pods again"
+        )
+    return (f"pod {target.label} is this notebook's own",) if ours else ()
 
 
 def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:
@@ -183,37 +228,26 @@ def _open_file(target: Target, path: Path) -> int:
         raise TargetError(f"{target.label}: {path} cannot be opened ({error.strerror}): name another file") from None
 
 
-def _open_process(target: Target, kinds: tuple[str, ...], opened: ExitStack) -> dict[str, int]:
-    if target.pid is None:
-        raise TargetError(f"{target.label} has no process on this machine: is it running?")
-    gone = TargetGone(f"{target.label}: its process {target.pid} is gone: is the pod still running? list it again")
+def _open_process(target: Target, wanted: Wanted) -> Opened:
     try:
-        directory = os.open(f"/proc/{target.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        raise gone from None
-    try:
-        before = procfs.start_time_at(directory)
-        if target.start_time is not None and before != target.start_time:
-            raise TargetGone(f"{target.label}: process {target.pid} is another one now: list the pods again")
-        fds: dict[str, int] = {}
-        for kind in kinds:
-            fds[kind] = os.open(f"ns/{kind}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
-            opened.callback(os.close, fds[kind])
-        if procfs.start_time_at(directory) != before:
-            raise gone
-    except (FileNotFoundError, ProcessLookupError):
-        raise gone from None
-    except PermissionError:
-        missing = (
-            " and ".join(procfs.missing_capabilities("CAP_SYS_PTRACE", "CAP_SYS_ADMIN")) or "a security module's leave"
-        )
+        try:
+            return open_namespaces(wanted)
+        except Refused as refusal:
+            if refusal.reason != "privilege" or not launcher():
+                raise
+            return open_through(launcher(), wanted)
+    except Refused as refusal:
+        if refusal.reason == "gone":
+            raise TargetGone(
+                f"{target.label}: its process {wanted.pid} is gone: is the pod still running? list it again"
+            ) from None
+        if refusal.reason == "another":
+            raise TargetGone(f"{target.label}: process {wanted.pid} is another one now: list the pods again") from None
+        missing = " and ".join(missing_capabilities("CAP_SYS_PTRACE", "CAP_SYS_ADMIN")) or "a security module's leave"
         raise PrivilegeError(
-            f"the namespaces of process {target.pid} ({target.label}) may not be opened, {missing} is missing: "
+            f"the namespaces of process {wanted.pid} ({target.label}) may not be opened, {missing} is missing: "
             "run as root or as the process's owner; in a container add SYS_PTRACE and SYS_ADMIN"
         ) from None
-    finally:
-        os.close(directory)
-    return fds
 
 
 def _add_user_namespace(target: Target, fds: dict[str, int], opened: ExitStack) -> None:
@@ -224,7 +258,7 @@ def _add_user_namespace(target: Target, fds: dict[str, int], opened: ExitStack) 
     """
     foreign = [kind for kind, fd in fds.items() if _identity(fd) != procfs.own_namespace(kind)]
     needed = ("CAP_SYS_ADMIN", "CAP_SYS_CHROOT") if "mnt" in foreign else ("CAP_SYS_ADMIN",)
-    missing = procfs.missing_capabilities(*needed)
+    missing = missing_capabilities(*needed)
     if not foreign or not missing:
         return
     refusal = PrivilegeError(

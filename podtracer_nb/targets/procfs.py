@@ -6,17 +6,27 @@ Namespaces are looked at, never entered: nothing in this package calls setns(2).
 from __future__ import annotations
 
 import array
+import contextlib
 import errno
 import fcntl
 import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 __all__ = [
     "CAPABILITIES",
     "NAMESPACES",
-    "effective_capabilities",
+    "capabilities",
+    "capability_names",
+    "containers",
+    "find_container",
+    "host_proc",
+    "in_container",
     "missing_capabilities",
     "namespace_type",
+    "no_new_privileges",
+    "on_node",
     "own_namespace",
     "owner_uid",
     "owning_user_namespace",
@@ -36,25 +46,59 @@ NAMESPACES = {
     "user": 0x10000000,
 }
 
-#: The capabilities that entering a namespace can need, with their numbers (linux/capability.h).
-CAPABILITIES = {"CAP_SYS_CHROOT": 18, "CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21}
+#: The capabilities that a network tool can need, with their numbers (linux/capability.h).
+CAPABILITIES = {
+    "CAP_DAC_READ_SEARCH": 2,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_NET_ADMIN": 12,
+    "CAP_NET_RAW": 13,
+    "CAP_SYS_CHROOT": 18,
+    "CAP_SYS_PTRACE": 19,
+    "CAP_SYS_ADMIN": 21,
+}
 
 # ioctl_ns(2): _IO(0xb7, 1) to _IO(0xb7, 4).
 _NS_GET_USERNS, _NS_GET_PARENT, _NS_GET_NSTYPE, _NS_GET_OWNER_UID = 0xB701, 0xB702, 0xB703, 0xB704
 
 
-def effective_capabilities() -> int:
-    """Return this process's effective capabilities as the bit set of ``CapEff`` in ``/proc/self/status``."""
+def host_proc() -> Path:
+    """Return where the node's own processes are to be seen.
+
+    ``$PODTRACER_HOST_ROOT/proc`` (``/host/proc`` by default) where that is a proc file system; else ``/proc``, which
+    shows them outside of a container and in a pod with ``hostPID: true``.
+    """
+    mounted = Path(os.environ.get("PODTRACER_HOST_ROOT") or "/host", "proc")
+    return mounted if (mounted / "1" / "stat").exists() else Path("/proc")
+
+
+def _status(word: str) -> str:
     for line in Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return 0
+        if line.startswith(word + ":"):
+            return line.split()[1]
+    return "0"
+
+
+def capabilities(which: str = "CapEff") -> int:
+    """Return one of this process's capability sets, as it stands in ``/proc/self/status``: a bit set."""
+    return int(_status(which), 16)
+
+
+def capability_names(held: int) -> tuple[str, ...]:
+    """Return the names of those in a bit set that we know."""
+    return tuple(name for name, number in CAPABILITIES.items() if held >> number & 1)
 
 
 def missing_capabilities(*names: str) -> tuple[str, ...]:
     """Return those of the capabilities `names` that this process lacks."""
-    held = effective_capabilities()
-    return tuple(name for name in names if not held >> CAPABILITIES[name] & 1)
+    held = capability_names(capabilities())
+    return tuple(name for name in names if name not in held)
+
+
+def no_new_privileges() -> bool:
+    """Tell whether exec can give this process nothing (``allowPrivilegeEscalation: false``): prctl(2)."""
+    return _status("NoNewPrivs") == "1"
 
 
 def read_at(directory: int, name: str) -> bytes:
@@ -74,10 +118,10 @@ def start_time_at(directory: int) -> int:
     return _start_time_in(read_at(directory, "stat"))
 
 
-def start_time(pid: int) -> int | None:
+def start_time(pid: int, proc: Path = Path("/proc")) -> int | None:
     """Return when process `pid` was started, in clock ticks since boot, or None where there is no such process."""
     try:
-        return _start_time_in(Path(f"/proc/{pid}/stat").read_bytes())
+        return _start_time_in((proc / str(pid) / "stat").read_bytes())
     except (FileNotFoundError, ProcessLookupError):
         return None
 
@@ -124,3 +168,74 @@ def own_namespace(kind: str) -> tuple[int, int]:
     """Return (st_dev, st_ino) of this process's own namespace of a kind, which identify it: namespaces(7)."""
     status = Path(f"/proc/self/ns/{kind}").stat()
     return status.st_dev, status.st_ino
+
+
+# What a runtime's control group is called after: 64 hexadecimal digits in every runtime that speaks CRI.
+_CONTAINER_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
+
+
+def in_container(groups: str, container: str, pods: Iterable[str] = ()) -> bool:
+    """Tell whether a process belongs to a container of a pod, by the text of its ``cgroup`` file: cgroups(7).
+
+    Parameters
+    ----------
+    groups
+        The text. Version 1, version 2 and both; cgroupfs (``…/pod<uid>/<id>``) and systemd
+        (``…-pod<uid with _>.slice/cri-containerd-<id>.scope``, ``crio-<id>.scope``, ``docker-<id>.scope``), with
+        whatever groups the container made below; as another control group namespace shows it (``/../../…``).
+    container
+        The container's id.
+    pods
+        The pod's uid, or uids: one of them has to stand in the same path. None: the container's id is enough.
+
+    Examples
+    --------
+    >>> in_container("0::/kubepods/besteffort/pod1-2/" + 64 * "a", 64 * "a", ["1-2"])
+    True
+    """
+    known = [re.compile(rf"pod{re.escape(pod).replace(re.escape('-'), '[-_]')}(?![0-9A-Za-z])") for pod in pods]
+    # conmon watches over a container from outside, in the node's own namespaces: its group is crio-conmon-<id>.
+    mine = re.compile(rf"(?<![0-9a-f])(?<!conmon-){re.escape(container)}(?![0-9a-f])")
+    paths = [line.split(":", 2)[2] for line in groups.splitlines() if line.count(":") > 1]
+    return any(mine.search(path) and (not known or any(pod.search(path) for pod in known)) for path in paths)
+
+
+def _groups(proc: Path) -> Iterator[tuple[int, str]]:
+    """Give the pid of every process that is in a container, with the text of its ``cgroup`` file."""
+    for entry in os.scandir(proc):
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError), open(f"{proc}/{entry.name}/cgroup", "rb") as file:  # noqa: PTH123  hot
+                text = file.read().decode("utf-8", errors="replace")
+                if _CONTAINER_ID.search(text):
+                    yield int(entry.name), text
+
+
+def find_container(container: str, pods: Sequence[str], proc: Path) -> tuple[int, int] | None:
+    """Find a container's first process by the control groups alone, without any runtime.
+
+    Returns
+    -------
+    tuple of int, or None
+        (pid, start time) of the one that was started first, as `proc` counts; None where there is none.
+    """
+    found: list[tuple[int, int]] = []
+    for pid, groups in _groups(proc):
+        if in_container(groups, container, pods):
+            started = start_time(pid, proc)
+            if started is not None:
+                found.append((started, pid))
+    return (min(found)[1], min(found)[0]) if found else None
+
+
+def containers(proc: Path) -> frozenset[str]:
+    """Return the id of every container that has a process here."""
+    return frozenset(each for _, groups in _groups(proc) for each in _CONTAINER_ID.findall(groups))
+
+
+def on_node(proc: str, path: str) -> str:
+    """Return how a path of the node is reached from here, through the root of its first process.
+
+    A link on the way would be followed from our own root: ``/var/run``, which is one on most systems, is taken for
+    ``/run``.
+    """
+    return f"{proc}/1/root{path.replace('/var/run/', '/run/', 1) if path.startswith('/var/run/') else path}"

@@ -25,6 +25,9 @@ _KINDS = {
     **dict.fromkeys(("deploy", "deployment", "deployments"), "Deployment"),
     **dict.fromkeys(("sts", "statefulset", "statefulsets"), "StatefulSet"),
     **dict.fromkeys(("ds", "daemonset", "daemonsets"), "DaemonSet"),
+    **dict.fromkeys(("rs", "replicaset", "replicasets"), "ReplicaSet"),
+    **dict.fromkeys(("job", "jobs"), "Job"),
+    **dict.fromkeys(("cj", "cronjob", "cronjobs"), "CronJob"),
     **dict.fromkeys(("svc", "service", "services"), "Service"),
 }
 
@@ -108,7 +111,8 @@ def parse_reference(text: str) -> Reference:
             namespace, kind = space, _KINDS[word]
         case _:
             raise InputError(
-                f"{text!r} names no pod: write NAME, NAMESPACE/NAME, deploy/NAME, sts/NAME, ds/NAME or svc/NAME"
+                f"{text!r} names no pod: write NAME, NAMESPACE/NAME, deploy/NAME, sts/NAME, ds/NAME, job/NAME "
+                "or svc/NAME"
             )
     if namespace is not None:
         check_name("namespace", namespace, dots=False)

@@ -1,31 +1,47 @@
-"""From what the user typed to targets."""
+"""From what the user typed to targets.
+
+Pods are the demo's, while it runs, and a cluster's, where one is set up. With both, the demo answers to its own
+namespace only; ``--context`` and ``--kubeconfig`` always mean the cluster.
+"""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from podtracer_nb.errors import InputError, TargetError, TargetNotFound
-from podtracer_nb.targets.local import DemoPod, netns_target, process_target, read_demo
+from podtracer_nb.errors import InputError, PrivilegeError, TargetError, TargetNotFound
+from podtracer_nb.targets import kubernetes
+from podtracer_nb.targets.local import netns_target, process_target, read_demo
 from podtracer_nb.targets.nearest import not_found
 from podtracer_nb.targets.references import Reference, Requirement, check_name, parse_reference, parse_selector
 from podtracer_nb.targets.target import Target
 
 __all__ = ["pods", "resolve"]
 
-_NO_PODS = "no pods run here: start the demo's with `podtracer demo up`, or use --pid or --netns"
+_NO_PODS = "no pods run here: give --kubeconfig FILE for a cluster's, or start the demo's with `podtracer demo up`"
 
 
-def pods(namespace: str | None = None, selector: str | None = None, all_namespaces: bool = False) -> tuple[Target, ...]:
+def pods(
+    namespace: str | None = None,
+    selector: str | None = None,
+    all_namespaces: bool = False,
+    *,
+    context: str | None = None,
+    kubeconfig: str | None = None,
+) -> tuple[Target, ...]:
     """List pods.
 
     Parameters
     ----------
     namespace
-        Only this namespace's; None stands for all of them.
+        Only this namespace's. None stands for all of the demo's, and for a cluster's default namespace.
     selector
         Only those whose labels fulfil it, in kubectl's words.
     all_namespaces
         Those of all namespaces; not together with `namespace`.
+    context, kubeconfig
+        Which cluster: a context of the kubeconfig, and the file.
 
     Returns
     -------
@@ -35,21 +51,30 @@ def pods(namespace: str | None = None, selector: str | None = None, all_namespac
     Raises
     ------
     InputError
-        A namespace or selector that cannot be right.
+        A namespace, selector, context or kubeconfig that cannot be right.
     TargetNotFound
         There is no such namespace, while there are others.
+    ClusterError, PrivilegeError
+        The cluster's API cannot be asked; it refuses.
 
     Examples
     --------
-    >>> isinstance(pods(), tuple)
+    >>> from podtracer_nb import targets
+    >>> isinstance(targets.pods("demo"), tuple)  # doctest: +SKIP
     True
     """
     _check_namespace(namespace, all_namespaces)
     clauses = parse_selector(selector) if selector is not None else ()
-    known = _demo_pods()
-    if known:
-        _check_known(namespace, known)
-    return tuple(pod.target() for pod in known if _fits(pod, namespace, clauses))
+    directory = _Directory.open(context, kubeconfig)
+    found = [
+        pod
+        for space in directory.spaces(namespace, all_namespaces)
+        for pod in directory.known(space, selector, services=True)
+        if _fits(pod, space, clauses)
+    ]
+    if not found and namespace is not None:
+        directory.check_namespace(namespace)
+    return tuple(found)
 
 
 def resolve(
@@ -61,14 +86,17 @@ def resolve(
     container: str | None = None,
     pid: int | None = None,
     netns: str | None = None,
+    context: str | None = None,
+    kubeconfig: str | None = None,
 ) -> tuple[Target, ...]:
     """Find what the user named.
 
     Parameters
     ----------
     pods
-        Each a name, ``ns/name``, a glob ``web-*``, ``deploy/web``, ``sts/db``, ``ds/x`` or ``svc/api``. Where no
-        namespace is given, a plain name means the pod of that name in whatever namespace, if it is unique.
+        Each a name, ``ns/name``, a glob ``web-*``, ``deploy/web``, ``sts/db``, ``ds/x``, ``job/x`` or ``svc/api``.
+        Where no namespace is given: a cluster's default one, as kubectl has it; of the demo's, the pod of that name
+        in whatever namespace, if it is unique.
     selector
         Label selector in kubectl's words.
     namespace
@@ -76,11 +104,13 @@ def resolve(
     all_namespaces
         Look in all, and take every pod that fits.
     container
-        Which container's process to use; the first where None.
+        Which container's process to use; the pod's default one where None.
     pid
         A process of this machine.
     netns
         A network namespace: a name under ``/run/netns``, or a file's path.
+    context, kubeconfig
+        Which cluster: a context of the kubeconfig, and the file.
 
     Returns
     -------
@@ -95,6 +125,8 @@ def resolve(
         No such target; `nearest` has the names closest to it.
     TargetError
         A name that several namespaces have.
+    ClusterError, PrivilegeError
+        The cluster's API cannot be asked; it refuses.
 
     Examples
     --------
@@ -112,31 +144,90 @@ def resolve(
     if container is not None:
         check_name("container", container, dots=False)
     if pid is not None or netns is not None:
-        if container is not None or namespace is not None or all_namespaces:
-            raise InputError("-n, -A and -c belong to pods: leave them out with --pid and --netns")
+        if any((container, namespace, all_namespaces, context, kubeconfig)):
+            raise InputError("-n, -A, -c, --context and --kubeconfig belong to pods, not to --pid and --netns")
         return (process_target(pid),) if pid is not None else (netns_target(str(netns)),)
     references = [parse_reference(text) for text in named]
     clauses = parse_selector(selector) if selector is not None else ()
-    known = _demo_pods()
-    if not known:
+    directory = _Directory.open(context, kubeconfig)
+    if directory.empty:
         what = f"pod {named[0]}" if named else f"pod with labels {selector}"
         raise TargetNotFound(f"no {what}; {_NO_PODS}")
-    _check_known(namespace, known)
-    found: dict[tuple[str, str], DemoPod] = {}
+    found: dict[tuple[str, str, str], Target] = {}
     for reference in references:
-        for pod in _referenced(reference, known, namespace, clauses, all_namespaces):
-            found.setdefault((pod.namespace, pod.name), pod)
+        for pod in _referenced(reference, directory, namespace, clauses, all_namespaces):
+            found.setdefault((pod.source, pod.namespace, pod.pod), pod)
     if not references:
-        found = {(pod.namespace, pod.name): pod for pod in known if _fits(pod, namespace, clauses)}
-        if not found:
-            where = f" in namespace {namespace}" if namespace else ""
-            raise TargetNotFound(f"no pod{where} has labels {selector}; `podtracer pods` shows the labels there are")
+        for pod in _selected(directory, namespace, selector, clauses, all_namespaces=all_namespaces):
+            found[pod.source, pod.namespace, pod.pod] = pod
     return tuple(_with_container(pod, container) for pod in found.values())
 
 
-def _demo_pods() -> tuple[DemoPod, ...]:
-    state = read_demo()
-    return tuple(sorted(state.pods, key=lambda pod: (pod.namespace, pod.name))) if state else ()
+@dataclass(frozen=True)
+class _Directory:
+    """Where pods are looked up: the demo's in its state file, a cluster's through its API."""
+
+    demo: tuple[Target, ...]
+    cluster: kubernetes.Cluster | None
+
+    @classmethod
+    def open(cls, context: str | None, kubeconfig: str | None) -> _Directory:
+        """Return what there is here."""
+        asked = context is not None or kubeconfig is not None
+        state = None if asked else read_demo()
+        demo = [pod.target() for pod in state.pods] if state else []
+        cluster = kubernetes.connect(context, kubeconfig) if asked or kubernetes.configured() else None
+        return cls(tuple(sorted(demo, key=lambda pod: (pod.namespace, pod.pod))), cluster)
+
+    @property
+    def empty(self) -> bool:
+        return not self.demo and self.cluster is None
+
+    @property
+    def demo_spaces(self) -> set[str]:
+        return {pod.namespace for pod in self.demo}
+
+    def of_demo(self, space: str | None) -> bool:
+        """Tell whether a namespace's pods are the demo's."""
+        return self.cluster is None or space in self.demo_spaces
+
+    def spaces(self, namespace: str | None, all_namespaces: bool) -> list[str | None]:
+        """Return the namespaces to look in; None stands for all."""
+        if namespace is not None or all_namespaces or self.cluster is None:
+            return [namespace]
+        return [self.cluster.namespace]
+
+    def known(self, space: str | None, selector: str | None = None, *, services: bool = False) -> list[Target]:
+        """Return the pods of one namespace, or of all."""
+        demo = [pod for pod in self.demo if space in (None, pod.namespace)]
+        if self.cluster is None or self.of_demo(space):
+            if demo or space is None or not self.demo:
+                return demo
+            raise not_found("namespace", space, self.demo_spaces)
+        pods = self.cluster.pods(space, selector)
+        if services and pods:
+            with contextlib.suppress(PrivilegeError):  # a column less, where services may not be listed
+                pods = self.cluster.with_services(pods, space)
+        return [*demo, *pods]
+
+    def check_namespace(self, namespace: str) -> None:
+        """Refuse a namespace that does not exist, as far as we may know that."""
+        if self.cluster is None or self.of_demo(namespace):
+            return
+        try:
+            known = self.cluster.namespaces()
+        except PrivilegeError:
+            return
+        if namespace not in known:
+            raise not_found("namespace", namespace, [*known, *self.demo_spaces])
+
+    def elsewhere(self, reference: Reference) -> list[str]:
+        """Return the namespaces that have what a reference names."""
+        pods = list(self.demo)
+        if self.cluster is not None and reference.kind == "pod" and not reference.glob:
+            with contextlib.suppress(PrivilegeError):  # no leave to look everywhere: then no hint
+                pods += self.cluster.pods(name=reference.name)
+        return sorted({p.namespace for p in pods for each in _names(p, reference.kind) if reference.matches(each)})
 
 
 def _check_namespace(namespace: str | None, all_namespaces: bool) -> None:
@@ -146,49 +237,59 @@ def _check_namespace(namespace: str | None, all_namespaces: bool) -> None:
             raise InputError("-n and -A exclude each other: one namespace, or all")
 
 
-def _check_known(namespace: str | None, known: Iterable[DemoPod]) -> None:
-    spaces = {pod.namespace for pod in known}
-    if namespace is not None and namespace not in spaces:
-        raise not_found("namespace", namespace, spaces)
-
-
-def _fits(pod: DemoPod, namespace: str | None, clauses: Iterable[Requirement]) -> bool:
+def _fits(pod: Target, namespace: str | None, clauses: Iterable[Requirement]) -> bool:
     return namespace in (None, pod.namespace) and all(clause.matches(pod.labels) for clause in clauses)
 
 
-def _names(pod: DemoPod, kind: str) -> tuple[str, ...]:
+def _names(pod: Target, kind: str) -> tuple[str, ...]:
     """Return the names that a reference of a kind can mean this pod by."""
     if kind == "pod":
-        return (pod.name,)
+        return (pod.pod,)
     if kind == "Service":
         return pod.services
     owner, _, name = pod.owner.partition("/")
+    if kind == "CronJob" and owner == "Job":
+        return (name.rpartition("-")[0],)  # the CronJob controller names its Jobs after itself and the minute
     return (name,) if owner == kind else ()
+
+
+def _selected(
+    directory: _Directory,
+    namespace: str | None,
+    selector: str | None,
+    clauses: Sequence[Requirement],
+    *,
+    all_namespaces: bool,
+) -> list[Target]:
+    """Return the pods that a selector alone names."""
+    spaces = directory.spaces(namespace, all_namespaces)
+    found = [pod for space in spaces for pod in directory.known(space, selector) if _fits(pod, space, clauses)]
+    if not found:
+        if namespace is not None:
+            directory.check_namespace(namespace)
+        where = f" in namespace {namespace}" if namespace else ""
+        raise TargetNotFound(f"no pod{where} has labels {selector}; `podtracer pods` shows the labels there are")
+    return [pod for pod in found if pod.phase not in ("Succeeded", "Failed")] or found
 
 
 def _referenced(
     reference: Reference,
-    known: Sequence[DemoPod],
+    directory: _Directory,
     namespace: str | None,
-    clauses: Iterable[Requirement],
+    clauses: Sequence[Requirement],
     all_namespaces: bool,
-) -> list[DemoPod]:
-    space = reference.namespace or namespace
-    _check_known(space, known)
-    there = [pod for pod in known if _fits(pod, space, ())]
-    named = [pod for pod in there if any(reference.matches(name) for name in _names(pod, reference.kind))]
+) -> list[Target]:
+    (space,) = directory.spaces(reference.namespace or namespace, all_namespaces)
     what = reference.kind if reference.kind == "pod" else reference.kind.lower()
+    if reference.kind == "pod" and not reference.glob and space is not None and not directory.of_demo(space):
+        assert directory.cluster is not None  # noqa: S101  of_demo says so
+        one = directory.cluster.pod(space, reference.name)
+        there, named = ([one], [one]) if one else (directory.known(space), [])
+    else:
+        there = directory.known(space, services=reference.kind == "Service")
+        named = [pod for pod in there if any(reference.matches(name) for name in _names(pod, reference.kind))]
     if not named:
-        names = [name for pod in there for name in _names(pod, reference.kind)]
-        elsewhere = sorted(
-            {pod.namespace for pod in known for name in _names(pod, reference.kind) if reference.matches(name)}
-        )
-        if elsewhere:
-            raise TargetNotFound(
-                f"no {what} {reference.name} in namespace {space}; namespace {' and '.join(elsewhere)} has it: use -n",
-                tuple(f"{one}/{reference.name}" for one in elsewhere),
-            )
-        raise not_found(what, reference.name, names, where=f"in namespace {space}" if space else "")
+        raise _no_such(reference, what, there, directory, space)
     spaces = sorted({pod.namespace for pod in named})
     if len(spaces) > 1 and not (all_namespaces or reference.glob):
         raise TargetError(
@@ -200,11 +301,42 @@ def _referenced(
         raise TargetNotFound(
             f"{what} {reference.name} has not the labels of the selector; `podtracer pods` shows the labels"
         )
-    return fitting
+    return _alive(fitting, reference)
 
 
-def _with_container(pod: DemoPod, container: str | None) -> Target:
-    names = [one.name for one in pod.containers]
-    if container is not None and container not in names:
-        raise not_found("container", container, names, where=f"in pod {pod.namespace}/{pod.name}")
-    return pod.target(container)
+def _alive(pods: list[Target], reference: Reference) -> list[Target]:
+    """Leave out pods that have finished, where a reference means many: a Deployment's evicted ones stay listed."""
+    if reference.kind == "pod" and not reference.glob:
+        return pods
+    return [pod for pod in pods if pod.phase not in ("Succeeded", "Failed")] or pods
+
+
+def _no_such(
+    reference: Reference, what: str, there: Iterable[Target], directory: _Directory, space: str | None
+) -> TargetNotFound:
+    elsewhere = [other for other in directory.elsewhere(reference) if other != space]
+    if elsewhere:
+        return TargetNotFound(
+            f"no {what} {reference.name} in namespace {space}; namespace {' and '.join(elsewhere)} has it: use -n",
+            tuple(f"{one}/{reference.name}" for one in elsewhere),
+        )
+    names = [name for pod in there for name in _names(pod, reference.kind)]
+    if not names and space is not None:
+        directory.check_namespace(space)
+    return not_found(what, reference.name, names, where=f"in namespace {space}" if space else "")
+
+
+def _with_container(pod: Target, container: str | None) -> Target:
+    if container is None:
+        return pod
+    if container not in pod.containers:
+        raise not_found("container", container, pod.containers, where=f"in pod {pod.namespace}/{pod.pod}")
+    if pod.source == "demo":
+        return _demo_container(pod, container)
+    return replace(pod, container=container)
+
+
+def _demo_container(pod: Target, container: str) -> Target:
+    state = read_demo()
+    held = next((each for each in (state.pods if state else ()) if each.uid == pod.uid), None)
+    return held.target(container) if held else pod

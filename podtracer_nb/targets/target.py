@@ -1,15 +1,18 @@
-"""A target: what the user named, resolved to one process or one namespace of this machine."""
+"""A target: what the user named, resolved to one pod, process or namespace."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from podtracer_nb.targets.kubernetes import Cluster
 
 __all__ = ["Source", "Target"]
 
-Source = Literal["demo", "netns", "pid"]
+Source = Literal["demo", "kubernetes", "netns", "pid"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,22 @@ class Target:
         What the target was found with.
     netns_path
         The network namespace's file, where that is what the user named.
+    container_ids
+        The id in its runtime of each of a cluster pod's containers that run.
+    states
+        Of each of a cluster pod's containers ``running``, or the reason why it does not.
+    cgroup_uids
+        What the pod's control group may be called after: its uid, and for a static pod its configuration's hash.
+    host_network
+        Whether the pod uses its node's own network.
+    interfaces
+        The pod's network interfaces, as far as they are known (Multus says so in an annotation).
+    runtime_class
+        The name of the pod's RuntimeClass; empty for the node's default.
+    untraceable
+        Why no tool can run in the pod now, by what the API says of it; empty where nothing speaks against it.
+    cluster
+        The connection to the API that the pod was found through.
 
     Examples
     --------
@@ -74,6 +93,14 @@ class Target:
     start_time: int | None = None
     source: Source = "pid"
     netns_path: Path | None = None
+    container_ids: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
+    cgroup_uids: tuple[str, ...] = ()
+    host_network: bool = False
+    interfaces: tuple[str, ...] = ()
+    runtime_class: str = ""
+    untraceable: str = ""
+    cluster: Cluster | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:

@@ -31,6 +31,8 @@ def open_session(
     container: str | None = None,
     pid: int | None = None,
     netns: str | os.PathLike[str] | None = None,
+    context: str | None = None,
+    kubeconfig: str | os.PathLike[str] | None = None,
     ns: Sequence[str] = ("net",),
     timer: float | None = None,
     max_bytes: int | None = None,
@@ -61,6 +63,8 @@ def open_session(
         container=container,
         pid=pid,
         netns=os.fspath(netns) if netns is not None else None,
+        context=context,
+        kubeconfig=os.fspath(kubeconfig) if kubeconfig is not None else None,
     )
     return Session(
         tool,
@@ -84,6 +88,8 @@ def run(
     container: str | None = None,
     pid: int | None = None,
     netns: str | os.PathLike[str] | None = None,
+    context: str | None = None,
+    kubeconfig: str | os.PathLike[str] | None = None,
     ns: Sequence[str] = ("net",),
     timer: float | None = None,
     max_bytes: int | None = None,
@@ -104,11 +110,13 @@ def run(
     args
         The program's own words, given to it as they are, never through a shell.
     pod
-        One or several of: name, `ns/name`, `deploy/web`, `sts/db`, `ds/x`, `svc/api`, a glob.
+        One or several of: name, `ns/name`, `deploy/web`, `sts/db`, `ds/x`, `job/x`, `svc/api`, a glob.
     selector, namespace, all_namespaces, container
         Which pods, as kubectl has these words.
     pid, netns
         In place of a pod: a process on this machine; a network namespace by name or file.
+    context, kubeconfig
+        Which cluster: a context of the kubeconfig, and the file; by default what kubectl takes.
     ns
         Namespaces to enter: any of net, uts, ipc, pid, mnt.
     timer
@@ -136,8 +144,10 @@ def run(
         A value that cannot be right, found before anything was started.
     TargetError
         No such pod, container, process or namespace; no such interface in it.
+    ClusterError
+        The cluster's API cannot be asked.
     PrivilegeError
-        The kernel refuses.
+        The kernel or the API refuses.
     ToolError
         The tool is missing, or failed without a packet.
 
@@ -158,6 +168,8 @@ def run(
         container=container,
         pid=pid,
         netns=netns,
+        context=context,
+        kubeconfig=kubeconfig,
         ns=ns,
         timer=timer,
         max_bytes=max_bytes,
@@ -197,14 +209,37 @@ def gather(session: Session[object], results: Sequence[object]) -> pd.DataFrame:
     return merged
 
 
-def pods(namespace: str | None = None, *, selector: str | None = None, all_namespaces: bool = False) -> pd.DataFrame:
-    """Return the pods that can be named.
+def pods(
+    namespace: str | None = None,
+    *,
+    selector: str | None = None,
+    all_namespaces: bool = False,
+    context: str | None = None,
+    kubeconfig: str | os.PathLike[str] | None = None,
+) -> pd.DataFrame:
+    """Return the pods that can be named: the demo's, and a cluster's in one call to its API.
+
+    Parameters
+    ----------
+    namespace, selector, all_namespaces
+        Which, as kubectl has these words.
+    context, kubeconfig
+        Which cluster; by default what kubectl takes.
 
     Returns
     -------
     pandas.DataFrame
-        A row a pod: `pod`, `namespace`, `node`, `ip`, `phase`, `owner`, `containers`, `services`,
-        `labels` (str; several values are separated by commas).
+        A row a pod: `pod`, `namespace`, `node`, `ip`, `phase`, `owner`, `containers`, `services`, `labels` (str;
+        several values are separated by commas), `host_network` (bool: it shares its node's network), `interfaces`
+        (str; those that Multus attached, or the demo's), `traceable` (bool: tools can run in it from here), `reason`
+        (str; why not).
+
+    Raises
+    ------
+    InputError, TargetNotFound
+        A value that cannot be right; no such namespace.
+    ClusterError, PrivilegeError
+        The cluster's API cannot be asked; it refuses.
 
     Examples
     --------
@@ -214,23 +249,31 @@ def pods(namespace: str | None = None, *, selector: str | None = None, all_names
     """
     import pandas as pd
 
-    found = targets.pods(namespace=namespace, selector=selector, all_namespaces=all_namespaces)
-    rows = [
-        {
-            "pod": each.pod,
-            "namespace": each.namespace,
-            "node": each.node,
-            "ip": ",".join(each.ip),
-            "phase": each.phase,
-            "owner": each.owner,
-            "containers": ",".join(each.containers),
-            "services": ",".join(each.services),
-            "labels": ",".join(f"{name}={value}" for name, value in each.labels.items()),
-        }
-        for each in found
-    ]
-    columns = ["pod", "namespace", "node", "ip", "phase", "owner", "containers", "services", "labels"]
-    return pd.DataFrame(rows, columns=columns, dtype="str")
+    found = targets.pods(
+        namespace=namespace,
+        selector=selector,
+        all_namespaces=all_namespaces,
+        context=context,
+        kubeconfig=os.fspath(kubeconfig) if kubeconfig is not None else None,
+    )
+    reasons = targets.untraceable(found)
+    text: dict[str, list[str]] = {
+        "pod": [each.pod for each in found],
+        "namespace": [each.namespace for each in found],
+        "node": [each.node for each in found],
+        "ip": [",".join(each.ip) for each in found],
+        "phase": [each.phase for each in found],
+        "owner": [each.owner for each in found],
+        "containers": [",".join(each.containers) for each in found],
+        "services": [",".join(each.services) for each in found],
+        "labels": [",".join(f"{name}={value}" for name, value in each.labels.items()) for each in found],
+        "interfaces": [",".join(each.interfaces) for each in found],
+        "reason": reasons,
+    }
+    frame = pd.DataFrame(text, dtype="str")
+    frame.insert(9, "host_network", pd.Series([each.host_network for each in found], dtype=bool))
+    frame.insert(11, "traceable", pd.Series([not reason for reason in reasons], dtype=bool))
+    return frame
 
 
 def read_pcap(source: str | os.PathLike[str] | bytes | BinaryIO, *, count: int | None = None) -> pd.DataFrame:

@@ -96,7 +96,7 @@ class Job:
     command: Command
     recording: Path
     run: execution.Run
-    notice: str | None = None
+    notices: tuple[str, ...] = ()
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
 
@@ -119,7 +119,7 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
-            "notes": [*self.command.notes, *([self.notice] if self.notice else [])],
+            "notes": [*self.command.notes, *self.notices],
         }
 
 
@@ -194,7 +194,7 @@ class Session(Generic[Result]):
                     metadata={"tool": self._tool.name, "target": describe(each)},
                 )
                 self.jobs.append(
-                    Job(self._tool, each, command, recording, self._opened.enter_context(started), held.notice)
+                    Job(self._tool, each, command, recording, self._opened.enter_context(started), held.notices)
                 )
         except BaseException:
             self._opened.close()
@@ -289,7 +289,7 @@ def _check(tool: Tool, command: Command, held: targets.Pin) -> None:
         return
     try:
         done = subprocess.run(
-            [*held.nsenter, *command.launcher, *command.check],
+            [*held.launcher, *held.nsenter, *command.launcher, *command.check],
             pass_fds=held.pass_fds,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -48,7 +48,7 @@ def test_each_kind_asked_for_is_held_and_is_the_target_s(inside: Holder) -> None
         assert pin.kinds == ("net", "uts", "ipc")
         for kind in pin.kinds:
             assert pin.identity[kind] == identity(inside.pid, kind)
-        assert pin.notice is None
+        assert pin.notices == ()
 
 
 def test_nsenter_s_words_lead_into_the_target(inside: Holder) -> None:
@@ -125,7 +125,7 @@ def test_a_file_that_is_no_network_namespace_is_refused(inside: Holder, tmp_path
 def test_our_own_network_is_never_entered_unsaid() -> None:
     (target,) = targets.resolve(pid=os.getpid())
     with targets.pin(target) as pin:
-        assert pin.notice is not None and "this machine's own network namespace" in pin.notice
+        assert "this machine's own network namespace" in pin.notices[0]
         assert run(pin, "readlink", "/proc/self/ns/net") == link("/proc/self/ns/net")
     with pytest.raises(TargetError, match="which is not the pod's"):
         targets.pin(dataclasses.replace(target, source="demo", pod="web", namespace="demo"))

@@ -1,0 +1,330 @@
+"""A cluster's pods: found through the Kubernetes API with the official client, each as a `Target`.
+
+The client reads kubeconfig files and a pod's service account, refreshes tokens, knows proxies and certificate
+authorities. Its answers are taken as JSON: building the client's model objects for 200 pods would take longer than the
+API server needs to send them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from podtracer_nb.errors import ClusterError, InputError, PrivilegeError
+from podtracer_nb.targets.nearest import not_found
+from podtracer_nb.targets.pod import target_of
+from podtracer_nb.targets.target import Target
+
+__all__ = ["Cluster", "configured", "connect", "node_name"]
+
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 15.0
+_WATCH_SECONDS = 300
+
+_connections: dict[tuple[object, ...], Cluster] = {}
+_connecting = threading.Lock()
+
+
+def node_name() -> str:
+    """Return the node that we are on as Kubernetes calls it (`PODTRACER_NODE_NAME`); empty where we do not know."""
+    return os.environ.get("PODTRACER_NODE_NAME", "")
+
+
+def _kubeconfigs(given: str | None) -> tuple[Path, ...]:
+    """Return the kubeconfig files that there are, where kubectl looks for them."""
+    if given is not None:
+        return (Path(given).expanduser(),)
+    listed = os.environ.get("KUBECONFIG") or "~/.kube/config"
+    paths = (Path(each).expanduser() for each in listed.split(os.pathsep) if each)
+    return tuple(path for path in paths if path.is_file())
+
+
+def configured() -> bool:
+    """Tell whether a cluster is set up here: a kubeconfig file, or the service account of a pod."""
+    return bool(_kubeconfigs(None)) or _in_cluster()
+
+
+def _in_cluster() -> bool:
+    return "KUBERNETES_SERVICE_HOST" in os.environ and (_SERVICE_ACCOUNT / "token").exists()
+
+
+def connect(context: str | None = None, kubeconfig: str | None = None) -> Cluster:
+    """Return the connection to a cluster; the same one as long as nothing changed in its configuration.
+
+    Parameters
+    ----------
+    context
+        A context of the kubeconfig; its current one where None.
+    kubeconfig
+        The file; where None, what kubectl would take: ``$KUBECONFIG``, ``~/.kube/config``, a pod's service account.
+
+    Raises
+    ------
+    InputError
+        No such file or context, or not one that can be read.
+    """
+    files = _kubeconfigs(kubeconfig)
+    stamps = tuple((path, path.stat().st_mtime_ns if path.is_file() else 0) for path in files)
+    with _connecting:
+        key = (context, stamps)
+        if key not in _connections:
+            _connections[key] = _connected(context, kubeconfig, files)
+        return _connections[key]
+
+
+def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, ...]) -> Cluster:
+    from kubernetes import client, config
+    from urllib3.util import Retry
+
+    settings = client.Configuration()
+    # A connection that the server closed meanwhile is opened again, once; an error is told, not waited out.
+    settings.retries = Retry(total=1, connect=1, read=0, status=0, redirect=0, backoff_factor=0)
+    try:
+        if kubeconfig is not None and not files[0].is_file():
+            raise InputError(f"no kubeconfig file {kubeconfig}: name another with --kubeconfig")
+        if files:
+            listed = os.pathsep.join(map(str, files))
+            contexts, active = config.list_kube_config_contexts(listed)  # type: ignore[no-untyped-call]
+            names = [each["name"] for each in contexts]
+            if context is not None and context not in names:
+                raise not_found("context", context, names, where="in the kubeconfig")
+            chosen = next((each for each in contexts if each["name"] == context), active)
+            config.load_kube_config(  # type: ignore[no-untyped-call]
+                listed, context=context, client_configuration=settings, persist_config=False
+            )
+            namespace = (chosen.get("context") or {}).get("namespace") or "default"
+            name = str(chosen.get("name", ""))
+        elif _in_cluster():
+            if context is not None:
+                raise InputError(f"no context {context}: there is no kubeconfig file here, only the pod's own account")
+            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
+            own = _SERVICE_ACCOUNT / "namespace"
+            namespace = own.read_text(encoding="utf-8").strip() if own.exists() else "default"
+            name = "in-cluster"
+        else:
+            raise InputError("no cluster is set up here: give --kubeconfig FILE, or set KUBECONFIG")
+    except config.ConfigException as error:
+        raise InputError(f"the kubeconfig cannot be used ({_flat(error)}): mend it, or name another") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file that is no kubeconfig
+        raise InputError(f"the kubeconfig cannot be read ({_flat(error)}): name another with --kubeconfig") from error
+    return Cluster(client.ApiClient(settings), namespace, name)
+
+
+class Cluster:
+    """A connection to a cluster's API; made by `connect`.
+
+    Attributes
+    ----------
+    namespace
+        The namespace of names that carry none, as kubectl has it.
+    name
+        The kubeconfig's context, or ``in-cluster``.
+    host
+        The API server's address.
+    """
+
+    def __init__(self, api: Any, namespace: str, name: str) -> None:
+        self._api = api
+        self.namespace = namespace
+        self.name = name
+        self.host = str(api.configuration.host)
+
+    def pod(self, namespace: str, name: str) -> Target | None:
+        """Return one pod, or None where there is no such; one call."""
+        found = self._get(f"/api/v1/namespaces/{namespace}/pods/{name}", ("get", "pods", namespace))
+        return None if found is None else self._target(found)
+
+    def pods(self, namespace: str | None = None, selector: str | None = None, name: str | None = None) -> list[Target]:
+        """Return a namespace's pods, or all of them, ordered by namespace and name; one call however many there are."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        query = [("labelSelector", selector)] if selector else []
+        query += [("fieldSelector", f"metadata.name={name}")] if name else []
+        # Served from the API server's own cache (resourceVersion 0): etcd is not asked for a list of everything.
+        listed = self._get(f"/api/v1{where}/pods", ("list", "pods", namespace), [*query, ("resourceVersion", "0")])
+        return sorted(map(self._target, _items(listed)), key=lambda pod: (pod.namespace, pod.pod))
+
+    def services(self, namespace: str | None = None) -> dict[tuple[str, str], dict[str, str]]:
+        """Return each service's selector, by (namespace, name); one call."""
+        where = f"/namespaces/{namespace}" if namespace else ""
+        listed = self._get(f"/api/v1{where}/services", ("list", "services", namespace))
+        return {
+            (each["metadata"]["namespace"], each["metadata"]["name"]): each["spec"].get("selector") or {}
+            for each in _items(listed)
+        }
+
+    def with_services(self, pods: list[Target], namespace: str | None) -> list[Target]:
+        """Return the pods, each with the names of the services that send traffic to it."""
+        selectors = self.services(namespace)
+        return [
+            replace(
+                pod,
+                services=tuple(
+                    name
+                    for (space, name), selector in selectors.items()
+                    if selector and space == pod.namespace and selector.items() <= dict(pod.labels).items()
+                ),
+            )
+            for pod in pods
+        ]
+
+    def namespaces(self) -> list[str]:
+        """Return the names of all namespaces."""
+        listed = self._get("/api/v1/namespaces", ("list", "namespaces", None))
+        return sorted(each["metadata"]["name"] for each in _items(listed))
+
+    def may(self, verb: str, resource: str, namespace: str | None = None, subresource: str = "") -> bool:
+        """Ask the API whether we may do something (SelfSubjectAccessReview)."""
+        attributes = {"verb": verb, "resource": resource, "namespace": namespace or "", "subresource": subresource}
+        review = {
+            "apiVersion": "authorization.k8s.io/v1",
+            "kind": "SelfSubjectAccessReview",
+            "spec": {"resourceAttributes": attributes},
+        }
+        path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+        answer = self._request("POST", path, ("create", "selfsubjectaccessreviews", None), body=review)
+        return bool(answer and answer.get("status", {}).get("allowed"))
+
+    def version(self) -> str:
+        """Return the API server's version, such as ``v1.34.4``."""
+        return str((self._get("/version", ("get", "/version", None)) or {}).get("gitVersion", ""))
+
+    def watch(self, namespace: str, name: str, seen: Callable[[Target | None], bool]) -> None:
+        """Follow one pod: call `seen` with it at each change, with None when it is deleted, until that returns True.
+
+        A stream that ends is taken up again. Raises what any other call raises.
+        """
+        while True:
+            query = [("fieldSelector", f"metadata.name={name}"), ("watch", "true"),
+                     ("timeoutSeconds", str(_WATCH_SECONDS))]  # fmt: skip
+            path = f"/api/v1/namespaces/{namespace}/pods"
+            response = self._send("GET", path, ("watch", "pods", namespace), query=query, seconds=_WATCH_SECONDS + 30)
+            try:
+                for event in _events(response):
+                    gone = event["type"] == "DELETED"
+                    if event["type"] == "ERROR":
+                        break
+                    if seen(None if gone else self._target(event["object"])):
+                        return
+            finally:
+                response.response.close()
+
+    def _target(self, pod: Mapping[str, Any]) -> Target:
+        return target_of(pod, self)
+
+    def _get(
+        self, path: str, what: tuple[str, str, str | None], query: list[tuple[str, str]] | None = None
+    ) -> dict[str, Any] | None:
+        return self._request("GET", path, what, query=query)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        what: tuple[str, str, str | None],
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: object = None,
+    ) -> dict[str, Any] | None:
+        """Return the answer, or None for 404."""
+        response = self._send(method, path, what, query=query, body=body)
+        try:
+            data = response.read()
+        except Exception as error:
+            raise self._unreachable(error) from error
+        if response.status == 404:  # noqa: PLR2004  HTTP's own numbers
+            return None
+        try:
+            answer: dict[str, Any] = json.loads(data)
+        except ValueError:
+            raise ClusterError(
+                f"what answers at {self.host} is no Kubernetes API: look at the kubeconfig's server, or at the proxy"
+            ) from None
+        return answer
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        what: tuple[str, str, str | None],
+        *,
+        query: list[tuple[str, str]] | None = None,
+        body: object = None,
+        seconds: float = _READ_SECONDS,
+    ) -> Any:
+        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
+        try:
+            words = self._api.param_serialize(
+                method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
+            )
+            response = self._api.call_api(*words, _request_timeout=(_CONNECT_SECONDS, seconds))
+        except Exception as error:
+            raise self._unreachable(error) from error
+        if response.status >= 400 and response.status != 404:  # noqa: PLR2004
+            raise self._refused(response, what)
+        return response
+
+    def _unreachable(self, error: Exception) -> Exception:
+        """Return what to tell of an error below HTTP: urllib3's, the client's own, or a credential plugin's."""
+        import urllib3
+        from kubernetes.config import ConfigException
+
+        cause = getattr(error, "reason", None) or error
+        if isinstance(cause, urllib3.exceptions.TimeoutError):
+            return ClusterError(
+                f"the Kubernetes API at {self.host} did not answer in time: is it up, and is the way to it open?"
+            )
+        if isinstance(error, ConfigException):
+            return PrivilegeError(f"no credentials for the Kubernetes API ({_flat(error)}): log in again")
+        if isinstance(error, (urllib3.exceptions.HTTPError, OSError, ValueError)) or hasattr(error, "status"):
+            detail = re.sub(r"<[^>]*>|HTTPSConnection(Pool)?\([^)]*\)", "", _flat(cause)).strip(" :,")
+            return ClusterError(f"the Kubernetes API at {self.host} cannot be reached ({detail}): is it up?")
+        return error
+
+    def _refused(self, response: Any, what: tuple[str, str, str | None]) -> Exception:
+        try:
+            message = str(json.loads(response.read()).get("message", ""))
+        except (ValueError, AttributeError, OSError):
+            message = ""
+        verb, resource, namespace = what
+        if response.status == 401:  # noqa: PLR2004
+            return PrivilegeError(
+                f"the Kubernetes API at {self.host} does not know us (401): the token has expired or is another "
+                "cluster's: log in again"
+            )
+        if response.status == 403:  # noqa: PLR2004
+            who = re.search(r'User "([^"]+)"', message)
+            where = f"in namespace {namespace}" if namespace else "in the whole cluster"
+            kind = "Role" if namespace else "ClusterRole"
+            return PrivilegeError(
+                f"{who[1] if who else 'we'} may not {verb} {resource} {where}: "
+                f"a {kind} has to allow {verb} on {resource}, and a binding give it"
+            )
+        return ClusterError(
+            f"the Kubernetes API at {self.host} answers {response.status} ({_flat(message)[:200] or 'nothing else'}): "
+            "try again, or look at the API server"
+        )
+
+
+def _items(listed: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return list((listed or {}).get("items") or ())
+
+
+def _events(response: Any) -> Iterator[dict[str, Any]]:
+    """Give a watch's events: a line each, however the stream cuts them."""
+    rest = b""
+    for data in response.response.stream(1 << 16, decode_content=False):
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line.strip():
+                yield json.loads(line)
+
+
+def _flat(error: object) -> str:
+    return " ".join(str(error).split())
