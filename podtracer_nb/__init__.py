@@ -30,7 +30,7 @@ from podtracer_nb.errors import (
 
 if TYPE_CHECKING:
     from podtracer_nb.targets import Target, pin, resolve
-    from podtracer_nb.tools import pods, read_pcap, run
+    from podtracer_nb.tools import doctor, pods, read_pcap, run
 
 __all__ = [
     "CaptureError",
@@ -48,6 +48,7 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "doctor",
     "load_ipython_extension",
     "pin",
     "pods",
@@ -59,6 +60,7 @@ __all__ = [
 
 _HOMES = {
     "Target": "targets",
+    "doctor": "tools",
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",

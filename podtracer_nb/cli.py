@@ -77,6 +77,8 @@ def _carry_out(request: options.Request) -> int:
             _read(path, count)
         case options.DemoRequest(action):
             _demo(action)
+        case options.DoctorRequest():
+            return _doctor(request)
         case options.UseRequest():
             raise InputError("use is for a notebook: %podtrace use -n demo")
     return 0
@@ -87,6 +89,21 @@ def _version() -> None:
 
     build = "compiled" if packets.compiled else "interpreted: slow; install a C compiler and podtracer-nb again"
     print(f"podtracer {importlib.metadata.version('podtracer-nb')} (dissector {build})")
+
+
+def _doctor(request: options.DoctorRequest) -> int:
+    """Print each finding as it is made; the exit status tells whether anything is missing."""
+    from podtracer_nb.tools.diagnosis import checks
+
+    missing = 0
+    for each in checks(**request.keywords()):
+        mark = {"ok": "ok      ", "missing": "MISSING ", "optional": "limited "}[each.state]
+        print(f"{mark} {each.subject}: {each.finding}")
+        if each.state != "ok":
+            print(f"{' ' * 9} prevents: {each.prevents}")
+            print(f"{' ' * 9} mended by: {each.remedy}", flush=True)
+        missing += each.state == "missing"
+    return _FAILED if missing else 0
 
 
 def _demo(action: str) -> None:

@@ -24,6 +24,7 @@ from podtracer_nb.errors import InputError
 __all__ = [
     "Completion",
     "DemoRequest",
+    "DoctorRequest",
     "HelpRequest",
     "PodsRequest",
     "ReadRequest",
@@ -108,6 +109,19 @@ class DemoRequest:
 
 
 @dataclass(frozen=True)
+class DoctorRequest:
+    """Check what podtracer needs here."""
+
+    context: str | None = None
+    kubeconfig: str | None = None
+    out: str | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.doctor(**keywords)` takes."""
+        return _keywords(self, "out")
+
+
+@dataclass(frozen=True)
 class UseRequest:
     """Set the defaults of later lines in this notebook; empty values and no `clear`: show them."""
 
@@ -127,7 +141,9 @@ class VersionRequest:
     """Show the version, and which build of the dissector is in use."""
 
 
-Request = RunRequest | PodsRequest | ReadRequest | DemoRequest | UseRequest | HelpRequest | VersionRequest
+Request = (
+    RunRequest | PodsRequest | ReadRequest | DemoRequest | DoctorRequest | UseRequest | HelpRequest | VersionRequest
+)
 
 
 @dataclass(frozen=True)
@@ -224,12 +240,15 @@ def _options(*decorators: Callable[[Any], Any]) -> Callable[[Function], Function
     return decorate
 
 
+_cluster = _options(
+    click.option("--context", type=_Value("context"), help="Context of the kubeconfig: which cluster."),
+    click.option("--kubeconfig", type=_Value("file"), help="The kubeconfig file, in place of kubectl's."),
+)
 _scope = _options(
     click.option("-n", "--namespace", type=_Value("namespace"), help="Kubernetes namespace."),
     click.option("-l", "--selector", type=_Value("selector"), help="Label selector: app=web,tier!=db."),
     click.option("-A", "--all-namespaces", is_flag=True, help="Pods of every namespace."),
-    click.option("--context", type=_Value("context"), help="Context of the kubeconfig: which cluster."),
-    click.option("--kubeconfig", type=_Value("file"), help="The kubeconfig file, in place of kubectl's."),
+    _cluster,
 )
 _targets = _options(
     click.option(
@@ -331,6 +350,14 @@ def _read(**values: Any) -> ReadRequest:
 def _demo(action: str) -> DemoRequest:
     """Pods without a cluster: network namespaces with real servers and clients in them."""
     return DemoRequest(action)
+
+
+@grammar.command("doctor")
+@_cluster
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
+def _doctor(**values: Any) -> DoctorRequest:
+    """Check rights, processes, runtimes, the cluster's API and tools; say what mends each that is missing."""
+    return DoctorRequest(**values)
 
 
 @grammar.command("version")

@@ -23,7 +23,7 @@ from podtracer_nb.execution import supervisor
 
 __all__ = ["Failure", "Feed", "Reason", "Status"]
 
-Reason = Literal["exit", "timer", "bytes", "stopped", "parent-gone", "disk"]
+Reason = Literal["exit", "timer", "bytes", "stopped", "target-gone", "parent-gone", "disk"]
 
 _PATIENCE = 1.0  # seconds between SIGINT and SIGKILL for a tool that lost its supervisor
 _RECHECK = 0.02
@@ -38,8 +38,9 @@ class Status:
     exit_code, signal
         The tool's exit status, or the number of the signal that ended it; the other is None.
     reason
-        Why it ended: by itself ("exit"), at a limit ("timer", "bytes"), on our order ("stopped"), because whoever
-        started it was gone ("parent-gone"), or because the recording could not grow ("disk").
+        Why it ended: by itself ("exit"), at a limit ("timer", "bytes"), on our order ("stopped"), because its target
+        was gone ("target-gone"), because whoever started it was gone ("parent-gone"), or because the recording could
+        not grow ("disk").
     started, ended
         When, in UTC.
     bytes, sha256
@@ -104,9 +105,9 @@ class Feed:
         with self.changed:
             return self.changed.wait_for(condition, timeout)
 
-    def stop(self) -> None:
+    def stop(self, *, target_gone: bool = False) -> None:
         """Give the order to stop, once or often."""
-        self.order(supervisor.STOP)
+        self.order(supervisor.GONE if target_gone else supervisor.STOP)
 
     def order(self, order: bytes) -> None:
         """Give the supervisor an order."""

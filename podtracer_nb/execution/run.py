@@ -178,9 +178,15 @@ class Run:
             if ended:
                 return
 
-    def stop(self) -> None:
-        """Order the tool to stop, and return at once; what it still flushes can be read to the end."""
-        self._feed.stop()
+    def stop(self, *, target_gone: bool = False) -> None:
+        """Order the tool to stop, and return at once; what it still flushes can be read to the end.
+
+        Parameters
+        ----------
+        target_gone
+            The reason is that its target went away; the status then says so.
+        """
+        self._feed.stop(target_gone=target_gone)
 
     def report(self) -> None:
         """Send the tool SIGUSR1, on which tcpdump(1) writes its counters to standard error.

@@ -3,10 +3,10 @@
 A program of its own, with the standard library only: ``python -I -S supervisor.py FD``, where FD holds the
 specification as JSON (see `Specification`). The same file can run on another machine.
 
-Its parent holds the other end of a control pipe. A byte there is an order (`STOP`, `REPORT`); its end means that the
-parent is gone: the order to stop in a hurry. (PR_SET_PDEATHSIG would fire when the parent's *thread* ends, prctl(2),
-and is cleared when a user namespace is entered.) What the tool writes goes to the recording on disk whether the parent
-reads or not; the parent is told by short events that are left out, never waited for, while its pipe is full.
+Its parent holds the other end of a control pipe. A byte there is an order (`STOP`, `GONE`, `REPORT`); its end means
+that the parent is gone: the order to stop in a hurry. (PR_SET_PDEATHSIG would fire when the parent's *thread* ends,
+prctl(2), and is cleared when a user namespace is entered.) What the tool writes goes to the recording on disk whether
+the parent reads or not; the parent is told by short events that are left out, never waited for, while its pipe is full.
 """
 
 # pathlib would add a fifth to the time that this program needs to start:
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from typing import Any, TypedDict
 
 PIPE_BYTES = 1 << 20
-#: The orders: to stop the tool; to send it SIGUSR1, on which tcpdump(1) and others print their counters.
-STOP, REPORT = b"s", b"r"
+#: The orders: to stop the tool; the same because its target is gone; to send it SIGUSR1, on which tcpdump(1) and others
+#: print their counters.
+STOP, GONE, REPORT = b"s", b"g", b"r"
 STDOUT, STDERR = 1, 2
 #: Standard error is kept to this many bytes at its beginning and at its end.
 STDERR_HEAD = STDERR_TAIL = 32 << 10
@@ -310,6 +311,8 @@ class Supervisor:
         orders = os.read(descriptor, 4096) if descriptor == self.spec["control"] else b""
         if STOP in orders:
             self.stop("stopped")
+        elif GONE in orders:
+            self.stop("target-gone")
         # nsenter, where it has the tool as its child, would die of the signal.
         elif orders and self.leader_status is None and self.reason is None and not self.spec["forks"]:
             os.kill(self.leader, signal.SIGUSR1)
@@ -416,7 +419,7 @@ class Supervisor:
         # Asked again, it lingers no longer.
         insisted = reason == "stopped" and self.reason in ("stopped", "timer") and len(self.ladder) == len(_LADDER)
         if self.reason is None or hurried or insisted:
-            lingers = self.reason is None and reason in ("stopped", "timer")
+            lingers = self.reason is None and reason in ("stopped", "timer", "target-gone")
             begin = time.monotonic() + (self.spec["linger"] if lingers else 0.0)
             self.ladder = [(begin + delay, number) for delay, number in (_HURRY if hurried else _LADDER)]
         if self.reason is None:

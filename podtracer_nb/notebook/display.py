@@ -212,6 +212,7 @@ def _ending(meta: Mapping[str, Any]) -> list[Part]:
     words = {
         "timer": Part("stopped by its timer"),
         "bytes": Part("stopped at its byte limit"),
+        "target-gone": Part("stopped: the pod is gone", loud=True),
         "disk": Part("stopped: the disk is full", loud=True),
         "parent-gone": Part("stopped: its parent went away", loud=True),
     }

@@ -70,6 +70,7 @@ class PodtraceMagics(Magics):
             %podtrace ss --pod web -n demo -- -tn                      lines
             df = %podtrace tcpdump --pod web -- -c 100                 as a value; or: -o df
             %podtrace pods                                             the pods that can be named
+            %podtrace doctor                                           what is missing here, and what mends it
             %podtrace read capture.pcap                                a capture file
             %podtrace use -n demo --pod web                            defaults of the lines below; --clear
             %podtrace --help, %podtrace tcpdump --help                 every option
@@ -111,6 +112,8 @@ class PodtraceMagics(Magics):
             case options.PodsRequest():
                 pods = podtracer_nb.pods(**request.keywords())
                 return self._hand_over(pods, request.out)
+            case options.DoctorRequest():
+                return self._hand_over(podtracer_nb.doctor(**request.keywords()), request.out)
             case options.ReadRequest():
                 frame = podtracer_nb.read_pcap(request.path, count=request.count)
                 self._show(display.of_reading(frame, request.path))

@@ -8,8 +8,25 @@ from __future__ import annotations
 
 from podtracer_nb.targets import local
 from podtracer_nb.targets.container import untraceable
+from podtracer_nb.targets.launcher import PROGRAM as LAUNCHER
+from podtracer_nb.targets.launcher import launcher, missing_capabilities
 from podtracer_nb.targets.pin import KINDS, Pin, pin
 from podtracer_nb.targets.resolution import pods, resolve
 from podtracer_nb.targets.target import Target
+from podtracer_nb.targets.watch import Watch, departed
 
-__all__ = ["KINDS", "Pin", "Target", "local", "pin", "pods", "resolve", "untraceable"]
+__all__ = [
+    "KINDS",
+    "LAUNCHER",
+    "Pin",
+    "Target",
+    "Watch",
+    "departed",
+    "launcher",
+    "local",
+    "missing_capabilities",
+    "pin",
+    "pods",
+    "resolve",
+    "untraceable",
+]

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ __all__ = ["Cluster", "configured", "connect", "node_name"]
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 15.0
-_WATCH_SECONDS = 300
 
 _connections: dict[tuple[object, ...], Cluster] = {}
 _connecting = threading.Lock()
@@ -179,6 +178,11 @@ class Cluster:
         listed = self._get("/api/v1/namespaces", ("list", "namespaces", None))
         return sorted(each["metadata"]["name"] for each in _items(listed))
 
+    def namespace_labels(self, namespace: str) -> dict[str, str]:
+        """Return a namespace's labels; none where there is no such namespace."""
+        found = self._get(f"/api/v1/namespaces/{namespace}", ("get", "namespaces", None))
+        return dict((found or {}).get("metadata", {}).get("labels") or {})
+
     def may(self, verb: str, resource: str, namespace: str | None = None, subresource: str = "") -> bool:
         """Ask the API whether we may do something (SelfSubjectAccessReview)."""
         attributes = {"verb": verb, "resource": resource, "namespace": namespace or "", "subresource": subresource}
@@ -194,26 +198,6 @@ class Cluster:
     def version(self) -> str:
         """Return the API server's version, such as ``v1.34.4``."""
         return str((self._get("/version", ("get", "/version", None)) or {}).get("gitVersion", ""))
-
-    def watch(self, namespace: str, name: str, seen: Callable[[Target | None], bool]) -> None:
-        """Follow one pod: call `seen` with it at each change, with None when it is deleted, until that returns True.
-
-        A stream that ends is taken up again. Raises what any other call raises.
-        """
-        while True:
-            query = [("fieldSelector", f"metadata.name={name}"), ("watch", "true"),
-                     ("timeoutSeconds", str(_WATCH_SECONDS))]  # fmt: skip
-            path = f"/api/v1/namespaces/{namespace}/pods"
-            response = self._send("GET", path, ("watch", "pods", namespace), query=query, seconds=_WATCH_SECONDS + 30)
-            try:
-                for event in _events(response):
-                    gone = event["type"] == "DELETED"
-                    if event["type"] == "ERROR":
-                        break
-                    if seen(None if gone else self._target(event["object"])):
-                        return
-            finally:
-                response.response.close()
 
     def _target(self, pod: Mapping[str, Any]) -> Target:
         return target_of(pod, self)
@@ -314,16 +298,6 @@ class Cluster:
 
 def _items(listed: Mapping[str, Any] | None) -> list[dict[str, Any]]:
     return list((listed or {}).get("items") or ())
-
-
-def _events(response: Any) -> Iterator[dict[str, Any]]:
-    """Give a watch's events: a line each, however the stream cuts them."""
-    rest = b""
-    for data in response.response.stream(1 << 16, decode_content=False):
-        *lines, rest = (rest + data).split(b"\n")
-        for line in lines:
-            if line.strip():
-                yield json.loads(line)
 
 
 def _flat(error: object) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 from podtracer_nb.errors import DemoError, InputError, TargetNotFound
 from podtracer_nb.targets import procfs
 from podtracer_nb.targets.nearest import not_found
+from podtracer_nb.targets.procfs import Process
 from podtracer_nb.targets.target import Target
 
 __all__ = [
@@ -35,19 +36,6 @@ __all__ = [
 _VERSION = 1
 #: Where ip-netns(8) keeps named network namespaces.
 _NAMED = Path("/run/netns")
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process that is told from a later one with the same number by its start time (clock ticks since boot)."""
-
-    pid: int
-    start_time: int
-
-    @property
-    def alive(self) -> bool:
-        """Whether this very process still exists."""
-        return procfs.start_time(self.pid) == self.start_time
 
 
 @dataclass(frozen=True)

@@ -139,9 +139,15 @@ def _use_sandbox(fds: dict[str, int], wanted: Wanted, opened: ExitStack) -> None
 
 
 def _node_net(proc: str) -> tuple[int, int] | None:
-    with contextlib.suppress(OSError):
-        status = Path(proc, "1/ns/net").stat()
-        return status.st_dev, status.st_ino
+    """Return the network of the node's first process; where that is guarded, of the kernel's own threads.
+
+    kthreadd, process 2 of the initial PID namespace, never leaves the initial namespaces.
+    """
+    for pid, name in ((1, ""), (2, "kthreadd")):
+        with contextlib.suppress(OSError):
+            status = Path(proc, f"{pid}/ns/net").stat()
+            if not name or Path(proc, f"{pid}/comm").read_text(encoding="utf-8").strip() == name:
+                return status.st_dev, status.st_ino
     return None
 
 

@@ -44,14 +44,19 @@ class Pin:
         (st_dev, st_ino) of each, by which a namespace is told from any other: namespaces(7).
     entered
         The kinds that `nsenter` enters: those that are not this process's own already.
+    process
+        The process of a cluster's pod that was found on this node; None for any other target.
     notices
         What the user should know of it, a line each: that the target has this machine's own network, for instance.
     launcher
         Words before a program that is to enter: those that give it the capabilities, where we have not got them.
     """
 
-    def __init__(self, target: Target, kinds: tuple[str, ...], fds: dict[str, int]) -> None:
+    def __init__(
+        self, target: Target, kinds: tuple[str, ...], fds: dict[str, int], process: procfs.Process | None = None
+    ) -> None:
         self.target = target
+        self.process = process
         self.kinds = kinds
         self.fds = fds
         self.identity = {kind: _identity(fd) for kind, fd in fds.items()}
@@ -132,6 +137,7 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
     ('net',) ("pid ... is in this machine's own network namespace: what runs there sees all of this machine's traffic",)
     """
     wanted = _checked_kinds(kinds)
+    process: procfs.Process | None = None
     notices: tuple[str, ...] = ()
     with ExitStack() as opened:
         if target.netns_path is not None:
@@ -144,6 +150,7 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
         elif target.source == "kubernetes":
             place = container.locate(target)
             notices = place.notes
+            process = procfs.Process(place.pid, place.start_time, str(place.proc))
             found = _open_process(
                 target,
                 Wanted(
@@ -164,7 +171,7 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
                     f"{target.label}: what was opened as its {kind} namespace is none: name another target"
                 )
         _add_user_namespace(target, fds, opened)
-        held = Pin(target, wanted, fds)
+        held = Pin(target, wanted, fds, process)
         held.notices = (*_network_notices(held, found.node_net), *notices)
         opened.pop_all()
         return held

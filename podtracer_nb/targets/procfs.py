@@ -12,11 +12,13 @@ import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
     "CAPABILITIES",
     "NAMESPACES",
+    "Process",
     "capabilities",
     "capability_names",
     "containers",
@@ -124,6 +126,20 @@ def start_time(pid: int, proc: Path = Path("/proc")) -> int | None:
         return _start_time_in((proc / str(pid) / "stat").read_bytes())
     except (FileNotFoundError, ProcessLookupError):
         return None
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that is told from a later one with the same number by its start time (clock ticks since boot)."""
+
+    pid: int
+    start_time: int
+    proc: str = "/proc"
+
+    @property
+    def alive(self) -> bool:
+        """Whether this very process still exists."""
+        return start_time(self.pid, Path(self.proc)) == self.start_time
 
 
 def namespace_type(descriptor: int) -> str | None:

@@ -10,6 +10,7 @@ import pandas as pd
 from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born with `df.podtrace`
 from podtracer_nb import packets
 from podtracer_nb.errors import ToolFailed
+from podtracer_nb.targets import departed
 from podtracer_nb.tools.lines import Lines
 from podtracer_nb.tools.session import Counted, Job, last_line
 
@@ -39,12 +40,16 @@ def settle(job: Job) -> dict[str, Any]:
         The tool failed and left no packets: what it wrote to standard error, said in one line.
     """
     status = job.run.wait()
+    if status.reason == "exit" and status.exit_code and not job.gone:
+        # Its interface went with the pod, faster than anybody could look.
+        job.gone = departed(job.pin)
     provenance = job.provenance(status)
     failed = status.exit_code not in (0, None) and status.reason == "exit" and not job.interrupted
     if failed and job.tool.name == "tcpdump" and not job.count.packets:
         stderr = job.run.stderr
         raise job.tool.diagnose(stderr) or ToolFailed(
-            f"{job.tool.name} failed in {job.target.label} (exit status {status.exit_code}): {last_line(stderr)}",
+            f"{job.tool.name} failed in {job.target.label} (exit status {status.exit_code}): "
+            f"{job.gone or last_line(stderr)}",
             provenance,
         )
     if failed:

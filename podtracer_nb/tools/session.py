@@ -96,7 +96,8 @@ class Job:
     command: Command
     recording: Path
     run: execution.Run
-    notices: tuple[str, ...] = ()
+    pin: targets.Pin
+    gone: str = ""
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
 
@@ -119,7 +120,7 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
-            "notes": [*self.command.notes, *self.notices],
+            "notes": [*self.command.notes, *self.pin.notices, *([self.gone] if self.gone else [])],
         }
 
 
@@ -193,13 +194,19 @@ class Session(Generic[Result]):
                     limits=replace(limits, linger=command.linger),
                     metadata={"tool": self._tool.name, "target": describe(each)},
                 )
-                self.jobs.append(
-                    Job(self._tool, each, command, recording, self._opened.enter_context(started), held.notices)
-                )
+                self.jobs.append(Job(self._tool, each, command, recording, self._opened.enter_context(started), held))
         except BaseException:
             self._opened.close()
             raise
+        self._opened.enter_context(targets.Watch(pins, self._gone))
         self.began = time.monotonic()
+
+    def _gone(self, held: targets.Pin, why: str) -> None:
+        """End the runs in a pod that is gone: nothing can come from it any more."""
+        for job in self.jobs:
+            if job.pin is held:
+                job.gone = why
+                job.run.stop(target_gone=True)
 
     def _recording(self, target: targets.Target, command: Command, file: Path | None, *, several: bool) -> Path:
         wanted = file or command.file
