@@ -1,7 +1,8 @@
-"""Run a notebook against the demo pods: `run.py demo` without a browser, `run.py lab` in JupyterLab.
+"""Run a notebook: `run.py demo` and `run.py here` without a browser, `run.py lab` in JupyterLab.
 
-Both start the demo pods if they are not up, and take them down at the end if they started them. `demo` prints the cells
-that are tagged `terminal`, and leaves the executed notebook and a page of it that loads nothing from anywhere.
+`demo` and `lab` start the demo pods if they are not up, and take them down at the end if they started them; `here`
+takes the pods that there are, a cluster's. `demo` and `here` print the cells that are tagged `terminal`, and leave the
+executed notebook and a page of it that loads nothing from anywhere.
 """
 
 from __future__ import annotations
@@ -94,13 +95,13 @@ def printed(notebook: NotebookNode) -> Iterator[str]:
                 yield text.rstrip("\n")
 
 
-def run_demo(notebook: Path, folder: Path) -> int:
-    """Execute the notebook against the demo pods, print its story, leave all that came of it in the folder."""
+def run_demo(notebook: Path, folder: Path, pods: contextlib.AbstractContextManager[object]) -> int:
+    """Execute the notebook while there are pods, print its story, leave all that came of it in the folder."""
     started = time.monotonic()
     content = nbformat.read(notebook, as_version=4)
     failure = None
     os.environ.setdefault("PODTRACER_RECORDINGS", str(folder.absolute() / "recordings"))
-    with demo_pods():
+    with pods:
         print(f"executing {notebook.name} …", flush=True)
         try:
             execute(content)
@@ -138,10 +139,12 @@ def run_lab(notebook: Path, words: list[str]) -> int:
 
 def main(arguments: list[str]) -> int:
     """Run what the command line asks for."""
-    parser = argparse.ArgumentParser(description="Run a notebook against the demo pods.")
+    parser = argparse.ArgumentParser(description="Run a notebook.")
     ways = parser.add_subparsers(dest="way", required=True)
-    plain = ways.add_parser("demo", help="without a browser; print the result and leave it in a folder")
-    plain.add_argument("--folder", type=Path, default=EXECUTED, help="where the executed notebook and its page go")
+    for way, pods in (("demo", "with the demo pods"), ("here", "with the pods that there are")):
+        plain = ways.add_parser(way, help=f"without a browser, {pods}; print the result and leave it in a folder")
+        plain.add_argument("--notebook", type=Path, default=QUICKSTART, help="which one")
+        plain.add_argument("--folder", type=Path, default=EXECUTED, help="where the executed notebook and its page go")
     ways.add_parser("lab", help="in JupyterLab; its own options may follow")
     asked, words = parser.parse_known_args(arguments)
     if words and asked.way != "lab":
@@ -149,7 +152,9 @@ def main(arguments: list[str]) -> int:
     for ending in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, lambda number, _: sys.exit(128 + number))  # by way of demo_pods: the demo goes down
     try:
-        return run_lab(QUICKSTART, words) if asked.way == "lab" else run_demo(QUICKSTART, asked.folder)
+        if asked.way == "lab":
+            return run_lab(QUICKSTART, words)
+        return run_demo(asked.notebook, asked.folder, demo_pods() if asked.way == "demo" else contextlib.nullcontext())
     except PodtracerError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1

@@ -7,9 +7,9 @@ Nothing here enters a namespace: that is done by programs that `podtracer_nb.exe
 from __future__ import annotations
 
 from podtracer_nb.targets import local
+from podtracer_nb.targets.capabilities import PROGRAM as LAUNCHER
+from podtracer_nb.targets.capabilities import launcher, missing_capabilities
 from podtracer_nb.targets.container import untraceable
-from podtracer_nb.targets.launcher import PROGRAM as LAUNCHER
-from podtracer_nb.targets.launcher import launcher, missing_capabilities
 from podtracer_nb.targets.pin import KINDS, Pin, pin
 from podtracer_nb.targets.resolution import pods, resolve
 from podtracer_nb.targets.target import Target

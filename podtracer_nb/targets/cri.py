@@ -192,15 +192,20 @@ def _explained(socket: Path, error: Any) -> Exception:
     code, detail = error.code(), " ".join(str(error.details()).split())
     if code is grpc.StatusCode.NOT_FOUND:
         return TargetGone(f"the runtime behind {socket} knows no such container: list the pods again")
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return RuntimeUnavailable(f"the runtime behind {socket} did not answer in {_SECONDS:.0f} s: is it hung?")
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return RuntimeUnavailable(f"what listens at {socket} speaks no CRI, neither v1 nor v1alpha2")
     if code is grpc.StatusCode.PERMISSION_DENIED or "Permission denied" in detail:
         return PrivilegeError(
             f"{socket} may not be opened: run as root, or leave the runtime out (processes are found without it)"
         )
-    return RuntimeUnavailable(f"the runtime behind {socket} cannot be asked ({detail[:200]}): is it running?")
+    lines = (
+        (code is grpc.StatusCode.DEADLINE_EXCEEDED,
+         f"the runtime behind {socket} did not answer in {_SECONDS:.0f} s: is it hung?"),
+        (code is grpc.StatusCode.UNIMPLEMENTED,
+         f"what listens at {socket} speaks no CRI, neither v1 nor v1alpha2"),
+        ("Connection refused" in detail, f"nobody listens at {socket}: is the runtime running?"),
+        ("No such file" in detail, f"there is no runtime at {socket}: is it another one's node?"),
+        (True, f"the runtime behind {socket} cannot be asked ({detail[:200]}): is it running?"),
+    )  # fmt: skip
+    return RuntimeUnavailable(next(line for fits, line in lines if fits))
 
 
 @functools.cache

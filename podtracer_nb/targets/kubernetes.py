@@ -79,12 +79,12 @@ def connect(context: str | None = None, kubeconfig: str | None = None) -> Cluste
 
 
 def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, ...]) -> Cluster:
+    import yaml
     from kubernetes import client, config
     from urllib3.util import Retry
 
     settings = client.Configuration()
-    # A connection that the server closed meanwhile is opened again, once; an error is told, not waited out.
-    settings.retries = Retry(total=1, connect=1, read=0, status=0, redirect=0, backoff_factor=0)
+    settings.retries = Retry(total=0)  # an error is told, not waited out
     try:
         if kubeconfig is not None and not files[0].is_file():
             raise InputError(f"no kubeconfig file {kubeconfig}: name another with --kubeconfig")
@@ -111,7 +111,14 @@ def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, .
             raise InputError("no cluster is set up here: give --kubeconfig FILE, or set KUBECONFIG")
     except config.ConfigException as error:
         raise InputError(f"the kubeconfig cannot be used ({_flat(error)}): mend it, or name another") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:  # a file that is no kubeconfig
+    except (
+        yaml.YAMLError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:  # a file that is no kubeconfig
         raise InputError(f"the kubeconfig cannot be read ({_flat(error)}): name another with --kubeconfig") from error
     return Cluster(client.ApiClient(settings), namespace, name)
 
@@ -225,11 +232,14 @@ class Cluster:
         if response.status == 404:  # noqa: PLR2004  HTTP's own numbers
             return None
         try:
-            answer: dict[str, Any] = json.loads(data)
+            answer = json.loads(data)
         except ValueError:
+            answer = None
+        # Each answer has its kind, but for the server's version.
+        if not isinstance(answer, dict) or not {"kind", "gitVersion"} & answer.keys():
             raise ClusterError(
                 f"what answers at {self.host} is no Kubernetes API: look at the kubeconfig's server, or at the proxy"
-            ) from None
+            )
         return answer
 
     def _send(
@@ -240,14 +250,19 @@ class Cluster:
         *,
         query: list[tuple[str, str]] | None = None,
         body: object = None,
-        seconds: float = _READ_SECONDS,
     ) -> Any:
+        import urllib3
+
         headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
         try:
             words = self._api.param_serialize(
                 method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
             )
-            response = self._api.call_api(*words, _request_timeout=(_CONNECT_SECONDS, seconds))
+            timeout = (_CONNECT_SECONDS, _READ_SECONDS)
+            try:
+                response = self._api.call_api(*words, _request_timeout=timeout)
+            except urllib3.exceptions.ProtocolError:  # the server closed a kept connection just as it was used
+                response = self._api.call_api(*words, _request_timeout=timeout)
         except Exception as error:
             raise self._unreachable(error) from error
         if response.status >= 400 and response.status != 404:  # noqa: PLR2004
@@ -260,7 +275,8 @@ class Cluster:
         from kubernetes.config import ConfigException
 
         cause = getattr(error, "reason", None) or error
-        if isinstance(cause, urllib3.exceptions.TimeoutError):
+        refused = isinstance(cause, urllib3.exceptions.NewConnectionError)
+        if isinstance(cause, urllib3.exceptions.TimeoutError) and not refused:
             return ClusterError(
                 f"the Kubernetes API at {self.host} did not answer in time: is it up, and is the way to it open?"
             )

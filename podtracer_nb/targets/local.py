@@ -96,7 +96,8 @@ class DemoState:
 
     def to_json(self) -> str:
         """Return the file's text."""
-        return json.dumps({"version": _VERSION, **asdict(self)}, indent=1)
+        keeper = {"pid": self.keeper.pid, "start_time": self.keeper.start_time}
+        return json.dumps({"version": _VERSION, **asdict(self), "keeper": keeper}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> DemoState:

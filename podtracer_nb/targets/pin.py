@@ -16,7 +16,7 @@ from typing import Self
 
 from podtracer_nb.errors import InputError, PrivilegeError, TargetError, TargetGone
 from podtracer_nb.targets import container, procfs
-from podtracer_nb.targets.launcher import launcher, missing_capabilities
+from podtracer_nb.targets.capabilities import launcher, missing_capabilities
 from podtracer_nb.targets.opening import Opened, Refused, Wanted, open_namespaces, open_through
 from podtracer_nb.targets.target import Target
 
