@@ -17,6 +17,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the mark, and refuse a misspelt requirement before any test runs."""
     # A run started in the background inherits SIGINT ignored, and would hand that down to every program it interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    config.addinivalue_line("markers", "cluster: this test needs a Kubernetes cluster (make cluster-up)")
     config.addinivalue_line("markers", "needs(*words): what this test needs from the machine")
     unknown = required() - set(NEEDS)
     if unknown:
@@ -25,8 +26,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, or fail, a test whose need this machine does not meet."""
-    for mark in item.iter_markers("needs"):
-        for word in mark.args:
+    cluster = ["cluster"] if item.get_closest_marker("cluster") else []
+    for words in (cluster, *(mark.args for mark in item.iter_markers("needs"))):
+        for word in words:
             reason = missing(word)
             if reason is None:
                 continue

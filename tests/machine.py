@@ -35,6 +35,29 @@ def _compiler() -> str | None:
     return None if shutil.which("cc") or shutil.which("gcc") else "no C compiler: apt-get install gcc python3-dev"
 
 
+def _kubectl() -> str | None:
+    from tests.deploy.manifests import kubectl_program
+
+    found = shutil.which(kubectl_program())
+    return None if found else "no kubectl: python -m tests.cluster build"
+
+
+def _cluster() -> str | None:
+    from tests.deploy.manifests import kubectl_program
+
+    kubeconfig = os.environ.get("KUBECONFIG") or "/run/podtracer-cluster/kubeconfig"
+    if not os.access(kubeconfig.split(os.pathsep)[0], os.R_OK):
+        return "no cluster: make cluster-up"
+    try:
+        done = subprocess.run(
+            [kubectl_program(), f"--kubeconfig={kubeconfig}", "get", "--raw", "/readyz"],
+            capture_output=True, text=True, timeout=20, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return f"no cluster: make cluster-up ({error})"
+    return None if done.returncode == 0 else f"no cluster answers: make cluster-up ({done.stderr.strip()[-200:]})"
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "netns": _netns,
     "compiler": _compiler,
@@ -43,6 +66,8 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "dnsmasq": _program("dnsmasq", "dnsmasq-base"),
     "ping": _program("ping", "iputils-ping"),
     "iproute2": _program("ip", "iproute2"),
+    "kubectl": _kubectl,
+    "cluster": _cluster,
 }
 
 

@@ -55,7 +55,8 @@ def target_of(pod: Mapping[str, Any], cluster: Cluster | None = None) -> Target:
         ip=tuple(each["ip"] for each in status.get("podIPs") or () if each.get("ip")),
         labels=metadata.get("labels") or {},
         owner=_owner(metadata),
-        phase=status.get("phase", ""),
+        # As kubectl has it: a pod that is being deleted keeps its phase to the end.
+        phase="Terminating" if metadata.get("deletionTimestamp") else status.get("phase", ""),
         source="kubernetes",
         container_ids={name: identity for name, (_, _, identity) in ids.items() if _ID.fullmatch(identity)},
         states=words,

@@ -17,7 +17,8 @@ def request(method: str, path: str, body: dict[str, Any] | None = None) -> tuple
     context.load_cert_chain(certificate("admin"), key("admin"))
     connection = http.client.HTTPSConnection(NODES[0].address, API_PORT, context=context, timeout=10)
     try:
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        headers = {"Content-Type": kind, "Accept": "application/json"}
         connection.request(method, path, json.dumps(body) if body is not None else None, headers)
         response = connection.getresponse()
         text = response.read().decode()

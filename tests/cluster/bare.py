@@ -6,8 +6,20 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tests.cluster import api, build, certificates, cgroups, controlplane, images, network, nodes, packages, processes
-from tests.cluster import teardown
+from tests.cluster import (
+    api,
+    build,
+    certificates,
+    cgroups,
+    controlplane,
+    images,
+    network,
+    nodes,
+    packages,
+    processes,
+    teardown,
+    volumes,
+)
 from tests.cluster.commands import say
 from tests.cluster.layout import DATA, LOGS, NODES, PROGRAMS, READY, RUN, ClusterError, Node
 
@@ -60,13 +72,14 @@ def up(count: int) -> None:
     """Bring `count` nodes up, and return when each is Ready and a pod would be admitted."""
     wanted = NODES[:count]
     if is_up() and len(_ready()["nodes"]) >= count:
-        say(f"up already: {', '.join(_ready()['nodes'])}")
+        freed = volumes.free()
+        say(f"up already: {', '.join(_ready()['nodes'])}{f'; {len(freed)} volumes freed' if freed else ''}")
         return
     packages.install(packages.RUNNING, packages.RUNNING_CRIO if count > 1 else {})
     folders = [build.kubernetes(), *([build.crio()] if count > 1 else [])]
     build.pause()
     if RUN.exists() or teardown.leftovers():
-        say("taking down what an earlier run left")
+        say("taking down what is here: " + ("a cluster of fewer nodes" if is_up() else "an earlier one, not whole"))
         if left := teardown.down():
             raise ClusterError("an earlier cluster cannot be taken down:\n" + "\n".join(left))
     for folder in (RUN, DATA, LOGS):
@@ -93,7 +106,7 @@ def up(count: int) -> None:
         say("the runtimes have their images")
         for node in wanted:
             nodes.start_kubelet(node)
-        controlplane.make_volumes()
+        volumes.make()
         controlplane.wait_for_account()
         for node in wanted:
             controlplane.wait_for_node(node.name)

@@ -45,7 +45,18 @@ def _new_certificate(name: str, subject: str, addresses: Sequence[str] = (), hos
     settings = CERTIFICATES / f"{name}.ext"
     settings.write_text("\n".join(extensions) + "\n")
     request = run(["openssl", "req", "-new", "-key", key(name), "-subj", subject]).stdout
-    sign = ["openssl", "x509", "-req", "-days", "365", "-CA", AUTHORITY, "-CAkey", key("ca"), "-CAcreateserial"]
+    sign: list[str | Path] = [
+        "openssl",
+        "x509",
+        "-req",
+        "-days",
+        "365",
+        "-CA",
+        AUTHORITY,
+        "-CAkey",
+        key("ca"),
+        "-CAcreateserial",
+    ]
     run([*sign, "-extfile", settings, "-out", certificate(name)], stdin=request)
 
 
@@ -76,8 +87,8 @@ def make(nodes: Sequence[Node]) -> None:
     CERTIFICATES.mkdir(parents=True, exist_ok=True)
     CERTIFICATES.chmod(0o700)
     _new_key(key("ca"))
-    authority = ["openssl", "req", "-x509", "-new", "-days", "365", "-subj", "/CN=podtracer-cluster", "-key", key("ca")]
-    run([*authority, "-out", AUTHORITY])
+    authority = ["openssl", "req", "-x509", "-new", "-days", "365", "-subj", "/CN=podtracer-cluster"]
+    run([*authority, "-key", key("ca"), "-out", AUTHORITY])
     _new_key(TOKENS_KEY)
     run(["openssl", "ec", "-in", TOKENS_KEY, "-pubout", "-out", TOKENS_PUBLIC])
 

@@ -63,12 +63,15 @@ def groups() -> list[Path]:
     return found
 
 
-def processes() -> list[int]:
-    """Return every process in the cluster's groups: containers, and the conmons beside them."""
+def processes(*, monitors: bool = True) -> list[int]:
+    """Return every process in the cluster's groups: containers, and with `monitors` the conmons beside them."""
     found: set[int] = set()
     for group in groups():
+        if not monitors and group.name.startswith("crio-conmon-"):
+            continue
         try:
-            found.update(int(word) for word in (group / "cgroup.procs").read_text().split())
+            # cgroup.procs shows a process of an outer PID namespace as 0, which to kill(2) means our own group.
+            found.update(pid for word in (group / "cgroup.procs").read_text().split() if (pid := int(word)) > 0)
         except OSError:
             continue
     return sorted(found)

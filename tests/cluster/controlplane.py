@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-from typing import Any
 
 from tests.cluster import api, processes
 from tests.cluster.certificates import AUTHORITY, TOKENS_KEY, TOKENS_PUBLIC, certificate, key, kubeconfig
-from tests.cluster.images import BUSYBOX
-from tests.cluster.layout import API_PORT, DATA, ETCD_PORT, HERE, NODES, PROGRAMS, RUN, SERVICES, VOLUMES
+from tests.cluster.layout import API_PORT, DATA, ETCD_PORT, NODES, PROGRAMS, SERVICES
 
 _ETCD = f"https://127.0.0.1:{ETCD_PORT}"
 _ETCD_PEER = f"https://127.0.0.1:{ETCD_PORT + 1}"
@@ -70,8 +68,6 @@ def start_apiserver() -> None:
 
 def start_controllers() -> None:
     """Start the controller manager and the scheduler; they serve nothing, so no port of theirs can be taken."""
-    recycler = RUN / "recycler.json"
-    recycler.write_text((HERE / "recycler.json").read_text().replace("IMAGE", BUSYBOX))
     processes.start(
         "kube-controller-manager",
         [
@@ -85,7 +81,6 @@ def start_controllers() -> None:
             f"--cluster-signing-cert-file={AUTHORITY}",
             f"--cluster-signing-key-file={key('ca')}",
             f"--flex-volume-plugin-dir={DATA / 'volume-plugins'}",
-            f"--pv-recycler-pod-template-filepath-hostpath={recycler}",
         ],
     )
     processes.start(
@@ -97,37 +92,6 @@ def start_controllers() -> None:
             "--leader-elect=false",
         ],
     )
-
-
-def make_volumes(count: int = 4) -> None:
-    """Make a default StorageClass, and volumes that any claim may have; a claim's end empties its volume."""
-    api.create(
-        "/apis/storage.k8s.io/v1/storageclasses",
-        {
-            "apiVersion": "storage.k8s.io/v1",
-            "kind": "StorageClass",
-            "metadata": {
-                "name": "standard",
-                "annotations": {"storageclass.kubernetes.io/is-default-class": "true"},
-            },
-            "provisioner": "kubernetes.io/no-provisioner",
-            "volumeBindingMode": "Immediate",
-        },
-    )
-    for number in range(count):
-        folder = VOLUMES / f"volume-{number}"
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o777)  # for a container of any user
-        spec: dict[str, Any] = {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadWriteOnce", "ReadWriteMany", "ReadOnlyMany"],
-            "storageClassName": "standard",
-            "persistentVolumeReclaimPolicy": "Recycle",
-            "hostPath": {"path": str(folder), "type": "Directory"},
-        }
-        metadata = {"name": folder.name}
-        body = {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": metadata, "spec": spec}
-        api.create("/api/v1/persistentvolumes", body)
 
 
 def wait_for_account() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import json
 import platform
+import shutil
 import tarfile
+import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -52,7 +55,8 @@ def write_archive(
 ) -> None:
     """Write a docker-archive: one image, `name`, of one layer that holds `root`.
 
-    An entry's `pax_headers` go into the layer: `SCHILY.xattr.security.capability` gives a file its capabilities.
+    An entry's `pax_headers` go into the layer: `SCHILY.xattr.security.capability` gives a file its capabilities, and
+    comes through both runtimes' loading (bytes of it that are no UTF-8 as `surrogateescape` decodes them).
     """
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w", format=tarfile.PAX_FORMAT) as tar:
@@ -127,7 +131,17 @@ def _members(archive: Path) -> list[tuple[str, str]]:
 
 def load_containerd(archive: Path) -> None:
     """Load every image of an archive into node-a's containerd."""
-    run(["ctr", "--address", NODES[0].socket, "--namespace", "k8s.io", "images", "import", archive])
+    ctr: list[str | Path] = ["ctr", "--address", NODES[0].socket, "--namespace", "k8s.io", "images", "import"]
+    with archive.open("rb") as start:
+        compressed = start.read(2) == b"\x1f\x8b"  # RFC 1952; ctr reads plain archives only
+    if not compressed:
+        run([*ctr, archive])
+        return
+    with tempfile.NamedTemporaryFile(dir=RUN, suffix=".tar") as plain:
+        with gzip.open(archive) as packed:
+            shutil.copyfileobj(packed, plain)
+        plain.flush()
+        run([*ctr, plain.name])
 
 
 def load_crio(archive: Path) -> None:
@@ -139,16 +153,22 @@ def load_crio(archive: Path) -> None:
     settings = {"CONTAINERS_STORAGE_CONF": str(RUN / "crio" / "storage.conf")}
     for source, name in members:
         target = f"containers-storage:{CRIO_STORE}{name}"
-        run(["skopeo", "--insecure-policy", "copy", "--quiet", source, target], environment=settings)
+        skopeo: list[str | Path] = ["skopeo", "--insecure-policy", "--tmpdir", RUN / "crio"]
+        run([*skopeo, "copy", "--quiet", source, target], environment=settings)
 
 
 def load(archive: Path) -> list[str]:
     """Load every image of a docker-archive or oci-archive into the nodes that run; return the images' names."""
-    if processes.pid("containerd") is not None:
-        load_containerd(archive)
-    if processes.pid("crio") is not None:
-        load_crio(archive)
-    return names(archive)
+    running = [node.runtime for node in NODES if processes.pid(node.runtime) is not None]
+    if not running:
+        raise ClusterError("no node of ours runs here: python -m tests.cluster up")
+    try:
+        found = names(archive)
+    except tarfile.TarError as error:
+        raise ClusterError(f"{archive} is no tar archive: {str(error).splitlines()[0]}") from error
+    for runtime in running:
+        (load_containerd if runtime == "containerd" else load_crio)(archive)
+    return found
 
 
 def names(archive: Path) -> list[str]:

@@ -1,4 +1,7 @@
-"""Two bridges, a subnet of pods on each, and one nftables table: pods reach each other, this machine, and no one else."""
+"""Two bridges with a subnet of pods on each, and one nftables table.
+
+Pods reach each other, this machine, and no one else.
+"""
 
 from __future__ import annotations
 

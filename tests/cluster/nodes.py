@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import string
 from pathlib import Path
@@ -15,13 +16,27 @@ from tests.cluster.images import PAUSE
 from tests.cluster.layout import DATA, HERE, MARK, NODES, PROGRAMS, RUN, Node
 
 _KUBELET_PORT = 20250
+_SYS_RESOURCE = 1 << 24  # capabilities(7)
 
 
 def _program(name: str) -> str:
     return shutil.which(name, path=SEARCH) or name
 
 
+def _runc() -> str:
+    """Return the runc for CRI-O: Debian's, or where a capability is missing a script that asks less of it."""
+    held = int(re.findall(r"CapEff:\s*(\w+)", Path("/proc/self/status").read_text())[0], 16)
+    if held & _SYS_RESOURCE:
+        return _program("runc")
+    script = RUN / "crio" / "bin" / "runc"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text((HERE / "runc-without-sys-resource.sh").read_text().replace("RUNC", _program("runc")))
+    script.chmod(0o755)
+    return str(script)
+
+
 def _fill(template: str, node: Node, target: Path) -> Path:
+    """Fill a template's `$words` in."""
     target.parent.mkdir(parents=True, exist_ok=True)
     words = {
         "data": node.data,
@@ -32,7 +47,7 @@ def _fill(template: str, node: Node, target: Path) -> Path:
         "programs": PROGRAMS,
         "mark": "=".join(MARK),
         "conmon": _program("conmon"),
-        "runc": _program("runc"),
+        "runc": _runc(),
     }
     target.write_text(string.Template((HERE / template).read_text()).substitute(words))
     return target
@@ -53,14 +68,13 @@ def start_crio(node: Node) -> None:
     (folder / "policies").mkdir(exist_ok=True)
     (folder / "no-mounts").touch()
     (folder / "registries.conf").write_text("unqualified-search-registries = []\n")
-    (folder / "storage.conf").write_text(
-        f'[storage]\ndriver = "overlay"\ngraphroot = "{node.data / "containers"}"\nrunroot = "{folder / "containers"}"\n'
-    )
+    store = f'graphroot = "{node.data / "containers"}"\nrunroot = "{folder / "containers"}"\n'
+    (folder / "storage.conf").write_text(f'[storage]\ndriver = "overlay"\n{store}')
     environment = {
         "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
         "CONTAINERS_REGISTRIES_CONF": str(folder / "registries.conf"),
     }
-    argv = [PROGRAMS / "crio", "--config", settings, "--config-dir", folder / "no-drop-ins"]
+    argv: list[str | Path] = [PROGRAMS / "crio", "--config", settings, "--config-dir", folder / "no-drop-ins"]
     processes.start("crio", argv, environment)
 
 
@@ -68,7 +82,7 @@ def wait_for_runtime(node: Node) -> None:
     """Wait until the runtime's socket is there, and give it the standard name too where that is free."""
     processes.wait_for(f"{node.runtime} listens", node.runtime, node.socket.is_socket)
     standard = node.standard_socket
-    if standard.exists():
+    if standard.exists() and standard not in teardown.second_names():
         say(f"{standard} is someone else's: only {node.socket} is node {node.name}'s")
         return
     # A second name of the same socket, not a symbolic link: a pod that mounts the folder must find it there.
@@ -114,7 +128,7 @@ def start_kubelet(node: Node) -> None:
         # Images cannot be pulled again, and a full disk is no reason to end a test's pods.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
-        "evictionHard": {name: "0%" for name in ("memory.available", "nodefs.available", "nodefs.inodesFree")},
+        "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "nodefs.inodesFree"), "0%"),
         "serializeImagePulls": False,
         "shutdownGracePeriod": "0s",
     }

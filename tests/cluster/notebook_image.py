@@ -3,7 +3,7 @@
 buildah builds it, as root and without a daemon, and nothing is pulled: debootstrap makes a base of this machine's
 Debian mirrors, which gets the very name that the Dockerfile builds from. How this machine reaches its mirrors and
 package index (apt's and pip's settings, certificates) is mounted into the build's steps and stays out of the image.
-The archive is named after all that goes into it and is made once; a change of our own Python makes the last layers only.
+The archive is named after all that goes into it and made once; a change of our own Python makes the last layers only.
 """
 
 from __future__ import annotations
@@ -89,31 +89,31 @@ def build(root: Path = ROOT) -> Path:
     subprocess.CalledProcessError
         A step failed; its output went to standard error.
     """
-    with _alone():
-        with tempfile.TemporaryDirectory(prefix="podtracer-image-") as name:
-            # A copy, since others may change the checkout meanwhile: the key is that of what was built.
-            context = Path(name, "context")
-            _copy(root, context)
-            result = archive(context)
-            if result.exists():
-                return result
-            _refuse_what_cannot_work()
-            buildah = Buildah(cache() / "buildah")
-            base = re.findall(r"^FROM (debian:\S+)", (context / DOCKERFILE).read_text(encoding="utf-8"), re.M)[0]
-            buildah.base(base)
-            buildah.image(context, reference(context), _machine_settings(Path(name, "settings")))
-            result.parent.mkdir(parents=True, exist_ok=True)
-            fresh = result.with_suffix(f".{os.getpid()}")
-            try:
-                buildah.run("push", "--quiet", reference(context), f"docker-archive:{fresh}:{reference(context)}")
-                fresh.replace(result)
-            finally:
-                fresh.unlink(missing_ok=True)
-            buildah.forget_older(reference(context))
-            for older in result.parent.glob("podtracer-nb-*.tar"):
-                if older != result:
-                    older.unlink()
+    with _alone(), tempfile.TemporaryDirectory(prefix="podtracer-image-") as name:
+        # A copy, since others may change the checkout meanwhile: the key is that of what was built.
+        context = Path(name, "context")
+        _copy(root, context)
+        result = archive(context)
+        if result.exists():
             return result
+        _refuse_what_cannot_work()
+        buildah = Buildah(cache() / "buildah")
+        buildah.run("rm", "--all")  # what a build that failed or was killed left
+        base = re.findall(r"^FROM (debian:\S+)", (context / DOCKERFILE).read_text(encoding="utf-8"), re.M)[0]
+        buildah.base(base)
+        buildah.image(context, reference(context), _machine_settings(Path(name, "settings")))
+        result.parent.mkdir(parents=True, exist_ok=True)
+        fresh = result.with_suffix(f".{os.getpid()}")
+        try:
+            buildah.run("push", "--quiet", reference(context), f"docker-archive:{fresh}:{reference(context)}")
+            fresh.replace(result)
+        finally:
+            fresh.unlink(missing_ok=True)
+        buildah.forget_older(reference(context))
+        for older in result.parent.glob("podtracer-nb-*.tar"):
+            if older != result:
+                older.unlink()
+        return result
 
 
 class Buildah:
@@ -122,7 +122,9 @@ class Buildah:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.directory.mkdir(parents=True, exist_ok=True)
-        self.storage = [f"--root={directory / 'storage'}", "--runroot=/run/podtracer-image"]
+        # What is mounted is noted where a reboot forgets it, apart for each cache.
+        mounted = Path("/run/podtracer-image", hashlib.sha256(str(directory).encode()).hexdigest()[:8])
+        self.storage = [f"--root={directory / 'storage'}", f"--runroot={mounted}"]
         self.driver = "overlay"
         if subprocess.run(self._argv("images"), capture_output=True, check=False).returncode != 0:
             self.driver = "vfs"  # whole copies: where the cache is itself on an overlay
@@ -169,6 +171,7 @@ class Buildah:
         argv = self._argv(
             "build",
             "--layers",
+            "--force-rm",
             "--isolation=chroot",
             "--network=host",
             "--pull-never",

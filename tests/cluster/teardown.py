@@ -7,21 +7,21 @@ name alone, since others may run a containerd on the same machine.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from tests.cluster import cgroups, network, processes
 from tests.cluster.commands import run, say
-from tests.cluster.layout import DATA, NODES, PREFIX, PROGRAMS, RUN
+from tests.cluster.layout import DATA, NODES, PROGRAMS, RUN
 
-# Kept by hard-wired names outside our folders: CNI's results, the kubelet's links to logs, sockets of shims.
+# Kept by hard-wired names outside our folders: CNI's results, the kubelet's links to logs, sockets of shims, and the
+# cache in which skopeo notes what it has copied.
 _CNI_RESULTS = Path("/var/lib/cni/results")
 _LOG_LINKS = Path("/var/log/containers")
 _SHIM_SOCKETS = Path("/run/containerd/s")
 _DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins")
+_BLOB_CACHE = Path("/var/lib/containers/cache/blob-info-cache-v1.boltdb")
 _FOLDERS = (
     _CNI_RESULTS,
     _CNI_RESULTS.parent,
@@ -30,17 +30,18 @@ _FOLDERS = (
     _SHIM_SOCKETS.parent,
     _DEVICE_PLUGINS,
     _DEVICE_PLUGINS.parent,
+    _BLOB_CACHE.parent,
+    _BLOB_CACHE.parent.parent,
     Path("/run/crio"),
     Path("/run/netns"),
-    Path("/var/lib/kubelet"),
 )
 _BEFORE = RUN / "before.json"
 
 
 def remember() -> None:
-    """Write down which shared folders and namespaces were here before the cluster."""
+    """Write down which of the things that have no name of ours were here before the cluster."""
     names = sorted(path.name for path in Path("/run/netns").glob("cni-*"))
-    folders = [str(folder) for folder in _FOLDERS if folder.exists()]
+    folders = [str(path) for path in (*_FOLDERS, _BLOB_CACHE) if path.exists()]
     _BEFORE.write_text(json.dumps({"namespaces": names, "folders": folders}))
 
 
@@ -57,12 +58,15 @@ def remember_socket(path: Path) -> None:
     (RUN / f"second-name-{path.name}.json").write_text(json.dumps([str(path), status.st_dev, status.st_ino]))
 
 
-def _second_names() -> Iterator[Path]:
+def second_names() -> list[Path]:
+    """Return the sockets outside our folders that are still what was written down."""
+    found = []
     for record in RUN.glob("second-name-*.json"):
         name, device, inode = json.loads(record.read_text())
         path = Path(name)
         if path.exists() and (path.stat().st_dev, path.stat().st_ino) == (device, inode):
-            yield path
+            found.append(path)
+    return found
 
 
 def _mounts() -> list[str]:
@@ -76,7 +80,14 @@ def _mounts() -> list[str]:
 
 
 def _cni_results() -> list[Path]:
-    return [path for node in NODES for path in _CNI_RESULTS.glob(f"{node.bridge}-*")]
+    """Return CNI's records of our pods: of our networks by their name, of a pod's loopback by the pod's uid."""
+    found = [path for node in NODES for path in _CNI_RESULTS.glob(f"{node.bridge}-*")]
+    pods = {path.name for node in NODES for path in (node.data / "kubelet" / "pods").glob("*")}
+    for path in _CNI_RESULTS.glob("cni-loopback-*"):
+        uid = re.search(r'"K8S_POD_UID","([^"]+)"', path.read_text(errors="replace"))
+        if uid is not None and uid[1] in pods:
+            found.append(path)
+    return found
 
 
 def _namespaces() -> list[Path]:
@@ -114,24 +125,33 @@ def _log_links() -> list[Path]:
 
 def _device_sockets() -> list[Path]:
     # The kubelet's, by a name that cannot be set; a kubelet of someone else's has its folder before ours comes.
-    if str(_DEVICE_PLUGINS) in _before("folders") or not RUN.exists():
+    if str(_DEVICE_PLUGINS) in _before("folders") or not _BEFORE.exists():
         return []
     return [path for path in _DEVICE_PLUGINS.glob("*") if path.name in ("kubelet.sock", "DEPRECATION")]
 
 
+def _blob_cache() -> list[Path]:
+    if str(_BLOB_CACHE) in _before("folders") or not _BEFORE.exists() or not _BLOB_CACHE.exists():
+        return []
+    return [_BLOB_CACHE]
+
+
+def _files() -> list[Path]:
+    """Return every file of the cluster's that lies outside its own folders."""
+    outside = (_cni_results, _shim_sockets, _log_links, _device_sockets, _blob_cache, second_names)
+    return [path for each in outside for path in each()]
+
+
 def _remove_pods() -> None:
     """Have each runtime that still answers remove its pods, with their namespaces, addresses and mounts."""
+    # A first process of a container ignores SIGTERM unless it asks for it: a runtime would wait for each.
+    processes.kill(cgroups.processes(monitors=False))
     for node in NODES:
         if processes.pid(node.runtime) is None or not (PROGRAMS / "remove-sandboxes").exists():
             continue
         done = run([PROGRAMS / "remove-sandboxes", f"unix://{node.socket}"], check=False, timeout=60)
         if done.returncode != 0:
             say(f"{node.runtime} could not remove all of its pods: {done.stderr.strip()[-500:]}")
-
-
-def _remove_tree(folder: Path) -> None:
-    if str(folder) in (str(RUN), str(DATA)) and not _mounts():
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def down() -> list[str]:
@@ -141,17 +161,17 @@ def down() -> list[str]:
         processes.stop(*(f"kubelet-{node.name}" for node in NODES))
         _remove_pods()
         controllers = [name for name in processes.names() if name.startswith("kube-")]
-        processes.stop(*controllers, *(node.runtime for node in NODES))
-        processes.stop("etcd")
+        # The API server would see its watches to their end; there is no one left to care.
+        processes.stop(*controllers, *(node.runtime for node in NODES), "etcd", timeout=3)
     # What a crash left behind: daemons without a record, shims and conmons, and all that runs in the pods' groups.
     for _ in range(3):
-        if not (left := {*processes.marked(), *cgroups.processes()} - {os.getpid()}):
+        if not (alive := {*processes.marked(), *cgroups.processes()}):
             break
-        processes.kill(left)
+        processes.kill(alive)
     for namespace in _namespaces():
         run(["ip", "netns", "delete", namespace.name], check=False)
     network.down()
-    for path in [*_cni_results(), *_shim_sockets(), *_log_links(), *_device_sockets(), *_second_names()]:
+    for path in _files():
         path.unlink(missing_ok=True)
     for target in _mounts():
         if run(["umount", target], check=False).returncode != 0:
@@ -159,15 +179,16 @@ def down() -> list[str]:
     cgroups.remove()
     network.restore_sysctls()
     before = _before("folders")
-    if RUN.exists():
+    if _BEFORE.exists():
         for folder in _FOLDERS:
             if str(folder) not in before and folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
-    _remove_tree(DATA)
-    left = leftovers()
+    # Never through a mount that is still there: what lies behind it may be a pod's hostPath.
+    if not _mounts():
+        shutil.rmtree(DATA, ignore_errors=True)
     # The records go last, and only when nothing is left that the next `down` would need them for.
-    if left == [str(RUN)] or not left:
-        _remove_tree(RUN)
+    if leftovers() == [str(RUN)]:
+        shutil.rmtree(RUN, ignore_errors=True)
     return leftovers()
 
 
@@ -179,11 +200,8 @@ def leftovers() -> list[str]:
     found += [f"link {name}" for name in network.links()]
     found += network.rules()
     found += [f"control group {path}" for path in cgroups.groups()]
-    found += [str(path) for path in [*_cni_results(), *_shim_sockets(), *_log_links(), *_second_names()]]
+    found += [str(path) for path in _files()]
     found += [str(folder) for folder in (RUN, DATA) if folder.exists()]
-    found += [
-        f"link {path.name}" for path in Path("/sys/class/net").glob(f"{PREFIX}-[ab]") if path.name not in str(found)
-    ]
     return found
 
 

@@ -129,6 +129,11 @@ def test_why_a_pod_cannot_be_traced(spec: dict[str, Any], status: dict[str, Any]
     assert words in target_of(web(spec=spec, status=status)).untraceable
 
 
+def test_a_pod_that_is_being_deleted_says_so_and_can_be_traced_while_it_runs() -> None:
+    target = target_of(web(metadata={"deletionTimestamp": "2026-01-01T00:00:00Z"}))
+    assert (target.phase, target.untraceable) == ("Terminating", "")
+
+
 def test_a_static_pod_has_the_uid_of_its_configuration_too() -> None:
     target = target_of(web(metadata={"annotations": {"kubernetes.io/config.hash": "d41d8cd9"}}))
     assert target.cgroup_uids == (WEB["metadata"]["uid"], "d41d8cd9")

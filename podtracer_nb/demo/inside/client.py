@@ -1,6 +1,7 @@
 """The demo's client: keeps asking for names, pages and echoes, a few times a second.
 
-`client.py PING`: says `ready` on stdout once every pod has answered it by name, over IPv4 and over IPv6.
+`client.py PING [4]`: says `ready` on stdout once every pod has answered it by name, over IPv4 and over IPv6; with `4`
+it leaves IPv6 out, for a network that has none.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 
-FAMILIES = (socket.AF_INET, socket.AF_INET6)
+BOTH = (socket.AF_INET, socket.AF_INET6)
 PATHS = ("/fast", "/api", "/slow", "/api", "/fail", "/fast", "/api", "/missing")
 MISSING_NAME = "billing"  # nobody has it: NXDOMAIN, once for every search domain and address family
 MISSING_EVERY, PING_EVERY = 7, 9  # rounds
@@ -38,9 +39,9 @@ def ask(name: str, family: socket.AddressFamily, paths: tuple[str, ...]) -> list
         connection.close()
 
 
-def wait_until_all_answer() -> None:
-    """Return when web, and the API through it, answer over both families; the keeper sets the time limit."""
-    for family in FAMILIES:
+def wait_until_all_answer(families: tuple[socket.AddressFamily, ...]) -> None:
+    """Return when web, and the API through it, answer over all families; the keeper sets the time limit."""
+    for family in families:
         while True:
             try:
                 codes = ask("web", family, ("/fast", "/api"))
@@ -54,17 +55,18 @@ def wait_until_all_answer() -> None:
             time.sleep(0.02)
 
 
-def main(ping: str) -> None:
+def main(ping: str, families: tuple[socket.AddressFamily, ...]) -> None:
     """Ask for ever."""
-    wait_until_all_answer()
+    wait_until_all_answer(families)
     os.write(1, b"ready\n")
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (1, 2):
         os.dup2(null, stream)
-    targets = itertools.cycle([("-4", "web"), ("-6", "api"), ("-4", "api"), ("-6", "web")])
+    pings = (("-4", "web"), ("-6", "api"), ("-4", "api"), ("-6", "web"))
+    targets = itertools.cycle([each for each in pings if families == BOTH or each[0] == "-4"])
     due = time.monotonic()
     for number, path in enumerate(itertools.cycle(PATHS)):
-        family = FAMILIES[(number + number // len(PATHS)) % 2]  # each path over each family in turn
+        family = families[(number + number // len(PATHS)) % len(families)]  # each path over each family in turn
         try:
             # Some visits ask for two pages on one connection, as a browser would.
             ask("web", family, ("/fast", path) if path != "/fast" else (path,))
@@ -80,4 +82,4 @@ def main(ping: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], BOTH[:1] if sys.argv[2:] == ["4"] else BOTH)

@@ -1,0 +1,1 @@
+"""What deploy/ holds, read here and applied to the tests' own cluster."""
