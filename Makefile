@@ -13,7 +13,13 @@ SOURCES := pyproject.toml $(wildcard setup.py podtracer_nb/packets/_*.py)
 PROGRAMS := tcpdump:tcpdump ip:iproute2 nsenter:util-linux unshare:util-linux mount:mount ping:iputils-ping \
 	dnsmasq:dnsmasq-base nft:nftables
 
-.PHONY: help demo lab test lint bench clean programs
+# The tests' cluster: one node (containerd) or two (the second with CRI-O).
+NODES ?= 2
+# How `make podtracer-deploy` deploys: a folder of deploy/overlays.
+OVERLAY ?= capabilities
+
+.PHONY: help demo lab test lint bench bench-cluster clean programs cluster-up cluster-down test-cluster \
+	podtracer-deploy podtracer-delete
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +29,12 @@ help:
 	@echo 'make lint   ruff, mypy, import-linter'
 	@echo 'make bench  the speed of reading captures, side by side with other readers'
 	@echo 'make clean  remove what these made'
+	@echo
+	@echo 'make cluster-up    a real Kubernetes on this machine, as root: NODES=1 or 2'
+	@echo 'make cluster-down  take it down, and check that nothing is left'
+	@echo 'make test-cluster  the tests that need it, or the cluster that KUBECONFIG names'
+	@echo 'make bench-cluster from a line to tcpdump at work in a pod: PODS="shop/web-0 …"'
+	@echo 'make podtracer-deploy, podtracer-delete   the notebook in the cluster of KUBECONFIG: OVERLAY=capabilities'
 
 demo: $(VENV)/$(LAB).stamp programs
 	@$(RUN) notebooks/run.py demo
@@ -41,6 +53,30 @@ lint: $(VENV)/test.stamp
 
 bench: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks $(ARGS)
+
+bench-cluster: $(VENV)/bench.stamp
+	$(RUN) -m tests.benchmarks.start $(PODS)
+
+cluster-up: $(VENV)/bin/python
+	@$(RUN) -m tests.cluster up --nodes $(NODES)
+
+cluster-down: $(VENV)/bin/python
+	@$(RUN) -m tests.cluster down
+
+# With a cluster, none of its tests may be skipped for want of one.
+test-cluster: $(VENV)/test.stamp
+	PODTRACER_REQUIRE=cluster,kubectl,$$PODTRACER_REQUIRE $(RUN) -m pytest -m cluster tests/deploy tests/kubernetes $(ARGS)
+
+# The token stays as it is where there is one.
+podtracer-deploy:
+	kubectl apply -f deploy/base/namespace.yaml
+	kubectl -n podtracer get secret podtracer-token >/dev/null 2>&1 || od -An -N24 -tx1 /dev/urandom | tr -d ' \n' \
+		| kubectl -n podtracer create secret generic podtracer-token --from-file=token=/dev/stdin
+	kubectl apply -k deploy/overlays/$(OVERLAY)
+	kubectl -n podtracer rollout status statefulset/podtracer --timeout=180s
+
+podtracer-delete:
+	kubectl delete -k deploy/overlays/$(OVERLAY) -l app.kubernetes.io/name=podtracer-nb --ignore-not-found
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info notebooks/executed .pytest_cache .mypy_cache .ruff_cache .hypothesis \

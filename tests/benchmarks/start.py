@@ -76,7 +76,7 @@ def main() -> None:
     arguments = parser.parse_args()
     slowest = 0.0
     for name in arguments.pod:
-        line = ["tcpdump", "--pod", name, "--", "-i", "eth0", "-c", "1"]
+        line = ["tcpdump", "--pod", name, "--", "--immediate-mode", "-i", "eth0", "-c", "1"]
         parts(line), whole(line)
         steps = [parts(line) for _ in range(arguments.runs)]
         wholes = sorted(whole(line) for _ in range(arguments.runs))

@@ -85,6 +85,8 @@ class Jupyter:
             raise ConnectionError(f"the kernel's channel closed after {printed!r}")
         finally:
             channel.close()
+            while await channel.read_message() is not None:
+                pass  # until the server has closed too: a socket left open would be reported later, in another test
 
 
 class _Stay(urllib.request.HTTPRedirectHandler):
