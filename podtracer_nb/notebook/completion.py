@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult, context_matcher
 
 from podtracer_nb import options
-from podtracer_nb.errors import PodtracerError
+from podtracer_nb.errors import PodtracerError, PrivilegeError
 
 if TYPE_CHECKING:
     from podtracer_nb.notebook.magics import PodtraceMagics
@@ -24,7 +25,7 @@ IDENTIFIER = "podtracer_nb.podtrace"
 """What IPython knows the matcher by."""
 
 _MAGIC = re.compile(r"(?:^|[\s=(])%%?podtrace[ \t]+(?P<rest>.*)$")
-_OWNERS = {"Deployment": "deploy", "StatefulSet": "sts", "DaemonSet": "ds"}
+_OWNERS = {"Deployment": "deploy", "StatefulSet": "sts", "DaemonSet": "ds", "Job": "job"}
 _POD, _NAMESPACE, _CONTAINER = ("--pod",), ("-n", "--namespace"), ("-c", "--container")
 
 
@@ -40,9 +41,17 @@ class KnownPods:
         How long an answer is good, in seconds.
     patience
         How long a keystroke waits for one, in seconds.
+    where
+        Says which cluster: the `context` and `kubeconfig` of the sticky defaults.
     """
 
-    def __init__(self, lifetime: float = 5.0, patience: float = 1.0) -> None:
+    def __init__(
+        self,
+        lifetime: float = 5.0,
+        patience: float = 1.0,
+        where: Callable[[], Mapping[str, object]] = dict,
+    ) -> None:
+        self._where = where
         self._lifetime = lifetime
         self._patience = patience
         self._lock = threading.Lock()
@@ -66,10 +75,16 @@ class KnownPods:
     def _ask(self) -> None:
         from podtracer_nb import targets  # not needed until a Tab
 
-        try:
-            pods = targets.pods(all_namespaces=True)
-        except (PodtracerError, OSError):
-            pods = ()  # completion is no place for errors: running the line tells them
+        words = self._where()
+        cluster: Any = {name: words[name] for name in ("context", "kubeconfig") if name in words}
+        pods: tuple[Target, ...] = ()
+        # Completion is no place for errors: running the line tells them.
+        with contextlib.suppress(PodtracerError, OSError):
+            try:
+                pods = targets.pods(all_namespaces=True, **cluster)
+            except PrivilegeError:  # whoever may not list them all may list those of one namespace
+                space: Any = words.get("namespace")
+                pods = targets.pods(space, **cluster)
         with self._lock:
             self._pods, self._asked = pods, time.monotonic()
 
@@ -87,7 +102,7 @@ class PodtraceMatcher:
 
     def __init__(self, magics: PodtraceMagics, pods: KnownPods | None = None) -> None:
         self._magics = magics
-        self._pods = pods or KnownPods()
+        self._pods = pods or KnownPods(where=lambda: _defaults(magics))
 
         # IPython tells matchers apart by attributes of the function, which a bound method cannot be given.
         @context_matcher(identifier=IDENTIFIER, priority=100)  # type: ignore[untyped-decorator]

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from podtracer_nb.targets.target import Target
-
-if TYPE_CHECKING:
-    from podtracer_nb.targets.kubernetes import Cluster
+from podtracer_nb.targets.target import Lookup, Target
 
 __all__ = ["target_of"]
 
@@ -18,7 +15,7 @@ __all__ = ["target_of"]
 _ID = re.compile(r"[0-9a-f]{64}")
 
 
-def target_of(pod: Mapping[str, Any], cluster: Cluster | None = None) -> Target:
+def target_of(pod: Mapping[str, Any], cluster: Lookup | None = None) -> Target:
     """Return a pod, as the API describes it (v1.Pod as JSON), as a target.
 
     Its container is the one that ``kubectl.kubernetes.io/default-container`` names, if it runs; else the first that

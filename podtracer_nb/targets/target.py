@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
-if TYPE_CHECKING:
-    from podtracer_nb.targets.kubernetes import Cluster
-
-__all__ = ["Source", "Target"]
+__all__ = ["Lookup", "Source", "Target"]
 
 Source = Literal["demo", "kubernetes", "netns", "pid"]
+
+
+class Lookup(Protocol):
+    """Where a pod was found, and can be asked for again."""
+
+    def pod(self, namespace: str, name: str) -> Target | None:
+        """Return the pod as it is now, or None where there is none of this name."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +104,7 @@ class Target:
     interfaces: tuple[str, ...] = ()
     runtime_class: str = ""
     untraceable: str = ""
-    cluster: Cluster | None = field(default=None, compare=False, repr=False)
+    cluster: Lookup | None = field(default=None, compare=False, repr=False)
 
     @property
     def label(self) -> str:
