@@ -42,10 +42,20 @@ def _kubectl() -> str | None:
     return None if found else "no kubectl: python -m tests.cluster build"
 
 
+def cluster_kubeconfig() -> str:
+    """Return the kubeconfig of the cluster that tests may make and delete things in.
+
+    The one that `make cluster-up` made; another only where that is meant, by `make test-cluster` or PODTRACER_REQUIRE: a
+    kubeconfig that happens to be exported is somebody's production.
+    """
+    named = os.environ.get("KUBECONFIG") if "cluster" in required() else None
+    return named or "/run/podtracer-cluster/kubeconfig"
+
+
 def _cluster() -> str | None:
     from tests.deploy.manifests import kubectl_program
 
-    kubeconfig = os.environ.get("KUBECONFIG") or "/run/podtracer-cluster/kubeconfig"
+    kubeconfig = cluster_kubeconfig()
     if not os.access(kubeconfig.split(os.pathsep)[0], os.R_OK):
         return "no cluster: make cluster-up"
     try:

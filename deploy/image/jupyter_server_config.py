@@ -14,5 +14,3 @@ c.FileContentsManager.delete_to_trash = False
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
-# The address of MathJax on a CDN, which older pages than JupyterLab's load it from. JupyterLab brings its own.
-c.ServerApp.enable_mathjax = False

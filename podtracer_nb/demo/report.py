@@ -73,7 +73,8 @@ class Link:
             "nftables": "nftables random drop, and a delay in the server: the kernel has no netem",
         }[self.way]
         bad = f"{self.loss_percent} % loss, about {self.delay_ms} ms delay"
-        return f"{self.pod}, {bad} ({made_of}); {self.dropped} packets dropped so far"
+        packets = "1 packet" if self.dropped == 1 else f"{self.dropped} packets"
+        return f"{self.pod}, {bad} ({made_of}); {packets} dropped so far"
 
 
 @dataclass(frozen=True)

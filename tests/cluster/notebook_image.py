@@ -22,12 +22,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.cluster import packages
+from tests.cluster.layout import ClusterError, cache
+
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = Path("deploy/image/Dockerfile")
 REPOSITORY = "localhost/podtracer/podtracer-nb"
 RELEASE = "bookworm"
-#: Debian packages that this needs: continuous integration installs them.
-PACKAGES = ("buildah", "debootstrap", "ca-certificates")
+#: A program, and the package of Debian's that brings it.
+PACKAGES = {"buildah": "buildah", "debootstrap": "debootstrap"}
 
 #: What the Dockerfile copies: patterns below the checkout, less what was compiled on this machine.
 _CONTEXT = (
@@ -67,13 +70,6 @@ def reference(root: Path = ROOT) -> str:
     return f"{REPOSITORY}:{key(root)}"
 
 
-def cache() -> Path:
-    """Return the directory that keeps what was built."""
-    if chosen := os.environ.get("PODTRACER_CLUSTER_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "podtracer-cluster"
-
-
 def archive(root: Path = ROOT) -> Path:
     """Return where the image's archive is, or will be."""
     return cache() / "images" / f"podtracer-nb-{key(root)}.tar"
@@ -84,7 +80,7 @@ def build(root: Path = ROOT) -> Path:
 
     Raises
     ------
-    RuntimeError
+    ClusterError
         This machine lacks what the build needs.
     subprocess.CalledProcessError
         A step failed; its output went to standard error.
@@ -96,7 +92,7 @@ def build(root: Path = ROOT) -> Path:
         result = archive(context)
         if result.exists():
             return result
-        _refuse_what_cannot_work()
+        _get_ready()
         buildah = Buildah(cache() / "buildah")
         buildah.run("rm", "--all")  # what a build that failed or was killed left
         base = re.findall(r"^FROM (debian:\S+)", (context / DOCKERFILE).read_text(encoding="utf-8"), re.M)[0]
@@ -153,7 +149,7 @@ class Buildah:
                 )
             if done.returncode != 0:
                 tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-5:])
-                raise RuntimeError(f"debootstrap failed with status {done.returncode}; {log} ends with\n{tail}")
+                raise ClusterError(f"debootstrap failed with status {done.returncode}; {log} ends with\n{tail}")
             _slim(Path(tree))
             container = self.run("from", "scratch")
             try:
@@ -233,7 +229,7 @@ def _debian_sources() -> list[str]:
         if words[3:] == ["Debian"] and words[1].startswith(RELEASE):
             suites.setdefault((words[0], words[1]), []).append(words[2])
     if not any(suite == RELEASE for _, suite in suites):
-        raise RuntimeError(f"this machine's apt knows no Debian {RELEASE}: run apt-get update on such a machine")
+        raise ClusterError(f"this machine's apt knows no Debian {RELEASE}: run apt-get update on such a machine")
     return [f"deb {uri} {suite} {' '.join(dict.fromkeys(parts))}" for (uri, suite), parts in suites.items()]
 
 
@@ -269,13 +265,10 @@ def _copy(root: Path, context: Path) -> None:
         os.utime(directory, (_TIME, _TIME))
 
 
-def _refuse_what_cannot_work() -> None:
+def _get_ready() -> None:
     if os.geteuid() != 0:
-        raise RuntimeError("buildah and debootstrap make device files and change roots: run this as root")
-    search = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
-    missing = [name for name in ("buildah", "debootstrap") if shutil.which(name, path=search) is None]
-    if missing:
-        raise RuntimeError(f"no {' and no '.join(missing)}: apt-get install {' '.join(missing)}")
+        raise ClusterError("buildah and debootstrap make device files and change roots: run this as root")
+    packages.install(PACKAGES)
 
 
 def _output(*argv: str) -> str:
@@ -300,7 +293,7 @@ def main(arguments: list[str]) -> int:
     asked = parser.parse_args(arguments)
     try:
         print(build() if asked.way == "build" else reference())
-    except (RuntimeError, subprocess.CalledProcessError) as error:
+    except (ClusterError, subprocess.CalledProcessError) as error:
         print(f"notebook_image: {error}", file=sys.stderr)
         return 1
     return 0

@@ -112,7 +112,7 @@ def image(kubectl: Kubectl) -> str:
     """The image of deploy/image/Dockerfile, built, and in the nodes' runtimes; its name."""
     try:
         archive = notebook_image.build()
-    except RuntimeError as error:
+    except layout.ClusterError as error:
         if "cluster" in required():
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
@@ -128,6 +128,24 @@ def image(kubectl: Kubectl) -> str:
     return name
 
 
+# A node's mounts are shared as systemd makes them. The tests' nodes are on a machine that may have none, and there a
+# runtime refuses a mount that is to follow the node's.
+_UNSHARED = {
+    "apiVersion": "apps/v1",
+    "kind": "StatefulSet",
+    "metadata": {"name": "podtracer"},
+    "spec": {
+        "template": {
+            "spec": {
+                "containers": [
+                    {"name": "notebook", "volumeMounts": [{"mountPath": "/host/run", "mountPropagation": None}]}
+                ]
+            }
+        }
+    },
+}
+
+
 @contextmanager
 def applied(kubectl: Kubectl, folder: Path, overlay: str, image: str, node: str) -> Iterator[Notebook]:
     """Apply an overlay as a user would: an overlay of one's own with an image's name, and a node, and less storage."""
@@ -136,11 +154,13 @@ def applied(kubectl: Kubectl, folder: Path, overlay: str, image: str, node: str)
         {"op": "replace", "path": "/spec/volumeClaimTemplates/0/spec/resources/requests/storage", "value": "1Gi"},
         {"op": "add", "path": "/spec/template/spec/nodeSelector", "value": {"kubernetes.io/hostname": node}},
     ]
-    own = {
+    own: dict[str, Any] = {
         "resources": [os.path.relpath(DEPLOY / "overlays" / overlay, folder)],
         "images": [{"name": "podtracer-nb", "newName": name, "newTag": tag}],
         "patches": [{"target": {"kind": "StatefulSet"}, "patch": yaml.safe_dump(changes)}],
     }
+    if overlay == "privileged":
+        own["patches"].append({"target": {"kind": "StatefulSet"}, "patch": yaml.safe_dump(_UNSHARED)})
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     where = ("--namespace", "podtracer")
     kubectl("apply", "--filename", str(DEPLOY / "base/namespace.yaml"))
