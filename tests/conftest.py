@@ -9,6 +9,8 @@ import pytest
 
 from tests.machine import NEEDS, missing, required
 
+pytest_plugins = ("tests.cluster.fixtures",)
+
 # Debian keeps tcpdump, ip and dnsmasq in sbin, which is not on an ordinary user's PATH.
 os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
 

@@ -45,8 +45,8 @@ def _kubectl() -> str | None:
 def cluster_kubeconfig() -> str:
     """Return the kubeconfig of the cluster that tests may make and delete things in.
 
-    The one that `make cluster-up` made; another only where that is meant, by `make test-cluster` or PODTRACER_REQUIRE: a
-    kubeconfig that happens to be exported is somebody's production.
+    The one that `make cluster-up` made; another only where that is meant, by `make test-cluster` or
+    PODTRACER_REQUIRE: a kubeconfig that happens to be exported is somebody's production.
     """
     named = os.environ.get("KUBECONFIG") if "cluster" in required() else None
     return named or "/run/podtracer-cluster/kubeconfig"

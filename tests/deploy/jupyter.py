@@ -16,7 +16,7 @@ from typing import Any
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import websocket_connect
 
-from tests.deploy.conftest import Notebook
+from tests.cluster.fixtures import Notebook
 
 SECONDS = 60
 

@@ -8,7 +8,7 @@ import re
 import pytest
 import yaml
 
-from tests.deploy.conftest import Kubectl, Notebook, wait_for, web_pods
+from tests.cluster.fixtures import Kubectl, Notebook, wait_for, web_pods
 from tests.deploy.jupyter import Jupyter, forwarded
 from tests.deploy.manifests import DEPLOY, OVERLAYS, kustomize
 from tests.deploy.status import LAUNCH, MASK, masks
@@ -192,7 +192,7 @@ def test_the_account_may_look_for_pods_and_nothing_else(notebook: Notebook) -> N
     account = "--as=system:serviceaccount:podtracer:podtracer"
     for question, answer in {
         "list pods": "yes",
-        "watch pods": "yes",
+        "watch pods": "no",
         "get services": "yes",
         "list namespaces": "yes",
         "create pods": "no",

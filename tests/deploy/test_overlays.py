@@ -9,7 +9,7 @@ from tests.machine import needs
 
 pytestmark = needs("kubectl")
 
-READING = {"pods": {"get", "list", "watch"}, "services": {"get", "list"}, "namespaces": {"get", "list"}}
+READING = {"pods": {"get", "list"}, "services": {"get", "list"}, "namespaces": {"get", "list"}}
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
 every_folder = pytest.mark.parametrize("folder", ["base", "sample", *(f"overlays/{name}" for name in OVERLAYS)])
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.conftest import Kubectl, applied
+from tests.cluster.fixtures import Kubectl, applied
 from tests.deploy.jupyter import Jupyter, forwarded
 from tests.deploy.status import MASK, masks
 from tests.machine import needs

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import layout
-from tests.deploy.conftest import Kubectl, image, kubectl, nodes, notebook, shop, web_pods  # noqa: F401
+from tests.cluster.fixtures import Kubectl
 
 Podtracer = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 @pytest.fixture(autouse=True)
-def environment(kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def environment(kubectl: Kubectl, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A kubeconfig, and no demo and no recordings of anybody else's."""
     monkeypatch.setenv("KUBECONFIG", kubectl.environment["KUBECONFIG"])
     monkeypatch.setenv("PODTRACER_STATE", str(tmp_path / "state"))
@@ -42,7 +42,7 @@ def podtracer() -> Podtracer:
 
 
 @pytest.fixture(params=layout.NODES, ids=lambda node: node.runtime)
-def node(request: pytest.FixtureRequest, nodes: list[str]) -> layout.Node:  # noqa: F811
+def node(request: pytest.FixtureRequest, nodes: list[str]) -> layout.Node:
     """Each of the cluster's nodes: containerd's and CRI-O's."""
     if request.param.name not in nodes:
         pytest.skip(f"the cluster has no {request.param.name}")

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tests.deploy.conftest import Kubectl, wait_for
+from tests.cluster.fixtures import Kubectl, free_namespace, wait_for
 
 NAMESPACE = "demo"
 ZONE = f"{NAMESPACE}.svc.cluster.local"
@@ -62,8 +62,8 @@ def demo_pods(kubectl: Kubectl, image: str, node: str) -> Iterator[None]:
     def address(name: str) -> str:
         return str(kubectl.json(*where, "get", "pod", name)["status"]["podIP"])
 
-    kubectl("create", "namespace", NAMESPACE)
-    try:
+    with free_namespace(kubectl, NAMESPACE):
+        kubectl("create", "namespace", NAMESPACE)
         make(pod(image, node, "dns", ["sh", "-c", DNS], None))
         resolver = address("dns")
         servers = [PYTHON, "-I", "-S", f"{INSIDE}/http_servers.py"]
@@ -76,5 +76,3 @@ def demo_pods(kubectl: Kubectl, image: str, node: str) -> Iterator[None]:
         make(pod(image, node, "client", [PYTHON, "-I", "-S", f"{INSIDE}/client.py", "/usr/bin/ping", "4"], resolver))
         wait_for("the client is answered", lambda: "ready" in kubectl(*where, "logs", "client"))
         yield
-    finally:
-        kubectl("delete", "namespace", NAMESPACE, "--wait=true", "--timeout=120s")

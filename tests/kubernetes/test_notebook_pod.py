@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.conftest import Kubectl, Notebook, wait_for, web_pods
+from tests.cluster.fixtures import Kubectl, Notebook, wait_for, web_pods
 from tests.deploy.jupyter import Jupyter, forwarded
 from tests.kubernetes.demo_pods import demo_pods
 from tests.machine import needs

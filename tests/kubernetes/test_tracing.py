@@ -21,7 +21,7 @@ from podtracer_nb import targets
 from podtracer_nb.errors import PrivilegeError, TargetError, TargetNotFound, ToolFailed
 from podtracer_nb.targets import cri, opening, procfs
 from tests.cluster import layout
-from tests.deploy.conftest import BUSYBOX, Kubectl, wait_for, web_pods
+from tests.cluster.fixtures import BUSYBOX, Kubectl, wait_for, web_pods
 from tests.kubernetes.conftest import Podtracer
 from tests.machine import needs
 

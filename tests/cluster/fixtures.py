@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import fcntl
 import json
 import os
-import secrets
 import subprocess
 import sys
 import time
@@ -21,11 +21,9 @@ import yaml
 
 from tests.cluster import layout, notebook_image
 from tests.deploy.manifests import DEPLOY, ROOT, kubectl_program
-from tests.machine import required
+from tests.machine import cluster_kubeconfig, required
 
 BUSYBOX = "localhost/podtracer/busybox:test"
-LABEL = "app.kubernetes.io/name=podtracer-nb"
-TOKEN = secrets.token_hex(24)
 
 
 class Kubectl:
@@ -89,7 +87,7 @@ def wait_for(what: str, ask: Callable[[], bool], seconds: float = 60) -> None:
 
 @pytest.fixture(scope="session")
 def kubectl() -> Iterator[Kubectl]:
-    kubeconfig = os.environ.get("KUBECONFIG") or str(layout.KUBECONFIG)
+    kubeconfig = cluster_kubeconfig()
     cluster = Kubectl(kubeconfig)
     if cluster.run("get", "--raw", "/readyz").returncode != 0:
         reason = "no cluster answers: python -m tests.cluster up"
@@ -163,21 +161,47 @@ def applied(kubectl: Kubectl, folder: Path, overlay: str, image: str, node: str)
         own["patches"].append({"target": {"kind": "StatefulSet"}, "patch": yaml.safe_dump(_UNSHARED)})
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
     where = ("--namespace", "podtracer")
-    kubectl("apply", "--filename", str(DEPLOY / "base/namespace.yaml"))
-    try:
-        secret = (*where, "create", "secret", "generic", "podtracer-token", "--from-file=token=/dev/stdin")
-        kubectl(*secret, stdin=TOKEN)
-        kubectl("apply", "--kustomize", str(folder))
-        watched = kubectl.run(*where, "rollout", "status", "statefulset/podtracer", "--timeout=120s")
-        if watched.returncode != 0:
+    with free_namespace(kubectl, "podtracer"):
+        made = make(kubectl, "podtracer-deploy", folder)
+        if made.returncode != 0:
             told = kubectl.run(*where, "describe", "pods").stdout
             told += kubectl.run(*where, "logs", "podtracer-0").stdout
-            pytest.fail(f"the notebook is not ready: {watched.stderr}\n{told[-4000:]}", pytrace=False)
-        yield Notebook(kubectl, TOKEN)
+            pytest.fail(f"the notebook is not ready: {made.stderr}\n{told[-4000:]}", pytrace=False)
+        token = kubectl.json(*where, "get", "secret", "podtracer-token")["data"]["token"]
+        try:
+            yield Notebook(kubectl, base64.b64decode(token).decode())
+        finally:
+            # The claim and the namespace it leaves to the user.
+            deleted = make(kubectl, "podtracer-delete", folder)
+            assert deleted.returncode == 0, deleted.stderr
+
+
+def make(kubectl: Kubectl, target: str, overlay: Path) -> subprocess.CompletedProcess[str]:
+    """Call the Makefile's target as a user does, with an overlay of one's own."""
+    search = f"{Path(kubectl.program).parent}{os.pathsep}{kubectl.environment['PATH']}"
+    return subprocess.run(
+        ["make", "--no-print-directory", target, f"OVERLAY={os.path.relpath(overlay, DEPLOY / 'overlays')}"],
+        cwd=ROOT,
+        env={**kubectl.environment, "PATH": search},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+
+
+@contextmanager
+def free_namespace(kubectl: Kubectl, name: str) -> Iterator[None]:
+    """Have a namespace's name for the tests, and nothing of it afterwards; one of somebody else's is not touched."""
+    gone = ("delete", "namespace", name, "--ignore-not-found", "--wait=true", "--timeout=120s")
+    if kubectl.environment["KUBECONFIG"] == str(layout.KUBECONFIG):
+        kubectl(*gone)  # a run that was killed left it
+    elif kubectl.run("get", "namespace", name).returncode == 0:
+        pytest.fail(f"namespace {name} exists in this cluster: these tests would delete it", pytrace=False)
+    try:
+        yield
     finally:
-        # As `make podtracer-delete` does; then what that leaves to the user: the claim and the namespace.
-        kubectl("delete", "--kustomize", str(folder), "--selector", LABEL, "--ignore-not-found", "--wait=true")
-        kubectl("delete", "namespace", "podtracer", "--ignore-not-found", "--wait=true", "--timeout=120s")
+        kubectl(*gone)
 
 
 @pytest.fixture(scope="module", params=[0, 1], ids=["first-node", "second-node"])
@@ -216,15 +240,13 @@ def shop(kubectl: Kubectl, nodes: list[str], tmp_path_factory: pytest.TempPathFa
         "patches": [{"target": {"kind": "Deployment", "name": "web"}, "patch": yaml.safe_dump(changes)}],
     }
     (folder / "kustomization.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
-    try:
+    with free_namespace(kubectl, "shop"):
         kubectl("apply", "--kustomize", str(folder))
         kubectl("--namespace", "shop", "rollout", "status", "deployment/web", "--timeout=120s")
         address = web_pods(kubectl)[0]["status"]["podIP"]
         kubectl("--namespace", "shop", "set", "env", "deployment/client", f"WEB_URL=http://{address}:8080")
         kubectl("--namespace", "shop", "rollout", "status", "deployment/client", "--timeout=120s")
         yield kubectl
-    finally:
-        kubectl("delete", "namespace", "shop", "--ignore-not-found", "--wait=true", "--timeout=120s")
 
 
 def web_pods(kubectl: Kubectl) -> list[Any]:
