@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import itertools
 import os
@@ -69,10 +70,13 @@ def _carry_out(request: options.Request) -> int:
             from podtracer_nb.tools import pods
 
             listed = pods(**request.keywords())
-            if listed.empty:
+            if listed.empty and request.selector is not None:
+                _say(f"no pods with labels {request.selector} here; --show-labels shows what labels pods have")
+            elif listed.empty:
                 _say("no pods here; -A looks in all namespaces, and `podtracer demo up` starts the demo's")
             else:
-                print(listed.to_string(index=False))
+                hidden = [] if request.show_labels else ["labels"]
+                print(listed.drop(columns=hidden).to_string(index=False))
         case options.ReadRequest(path, count):
             _read(path, count)
         case options.DemoRequest(action):
@@ -135,7 +139,8 @@ def _run(request: options.RunRequest) -> int:
         wants_stdout = request.stdout or _dash(request.arguments)
         if wants_stdout and len(session.jobs) > 1:
             raise InputError("-s writes one target's output: name one pod")
-        read = _copy if wants_stdout else _keep if kept else _print
+        several = len(session.jobs) > 1
+        read = _copy if wants_stdout else _keep if kept else functools.partial(_print, named=several)
         results = session.each(lambda job: _settled(job, read, session), _progress if sys.stderr.isatty() else None)
     codes = []
     for job, result in zip(session.jobs, results, strict=True):
@@ -198,37 +203,51 @@ _PCAP_HEADER = 24  # bytes: pcap-savefile(5)
 _printing = threading.Lock()
 
 
-def _print(job: Job) -> None:
+def _print(job: Job, *, named: bool) -> None:
+    """Print what comes; with several targets each line after the name of the one that it is from."""
+    before = f"{job.target.label}: " if named else ""
     if job.command.output == "packets":
-        _print_packets(job)
+        _print_packets(job, before)
     else:
-        _print_lines(job)
+        _print_lines(job, before)
 
 
-def _print_lines(job: Job) -> None:
+def _print_lines(job: Job, before: str) -> None:
     from podtracer_nb.tools.session import Counted
 
     counted = job.count = Counted()
-    for output in job.run.events():
-        stream = sys.stdout.buffer if output.stream == "stdout" else sys.stderr.buffer
+    rests = {"stdout": b"", "stderr": b""}
+    streams = {"stdout": sys.stdout.buffer, "stderr": sys.stderr.buffer}
+
+    def write(stream: str, data: bytes) -> None:
         with _printing:
-            stream.write(output.data)
-            stream.flush()
+            streams[stream].write(data)
+            streams[stream].flush()
+
+    for output in job.run.events():
         counted.bytes += len(output.data)
+        if not before:
+            write(output.stream, output.data)
+            continue
+        *lines, rests[output.stream] = (rests[output.stream] + output.data).split(b"\n")
+        write(output.stream, b"".join(before.encode() + line + b"\n" for line in lines))
+    for stream, rest in rests.items():
+        if rest:
+            write(stream, before.encode() + rest + b"\n")
 
 
-def _print_packets(job: Job) -> None:
+def _print_packets(job: Job, before: str) -> None:
     from podtracer_nb import packets
 
     reader = packets.Reader(job.run.stdout)
     job.count = reader
     with _printing:
-        print(_header())
+        print(before + _header())
     try:
         for chunk in reader.chunks(keep=False):
             with _printing:
                 for line in _packet_lines(chunk):
-                    print(line)
+                    print(before + line)
                 sys.stdout.flush()
     except packets.FormatError:
         # tcpdump ended before its first byte: its own words say why, and `settle` turns them into a line.

@@ -85,11 +85,12 @@ class PodsRequest:
     all_namespaces: bool = False
     context: str | None = None
     kubeconfig: str | None = None
+    show_labels: bool = False
     out: str | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.pods(**keywords)` takes."""
-        return _keywords(self, "out")
+        return _keywords(self, "show_labels", "out")
 
 
 @dataclass(frozen=True)
@@ -194,7 +195,7 @@ class _Value(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         text = str(value)
-        if not text or text.startswith("-"):
+        if not text or text.startswith("-") or not text.isprintable():
             self.fail(f"{text!r} is not a {self.name}", param, ctx)
         return text
 
@@ -330,6 +331,7 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
 
 @grammar.command("pods")
 @_scope
+@click.option("--show-labels", is_flag=True, help="Shell: the labels too; a notebook's frame always has them.")
 @click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
 def _pods(**values: Any) -> PodsRequest:
     """List the pods that can be named, with what is known of each."""
@@ -512,7 +514,9 @@ def _divide(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
             valued = takes_value[name] and word == name
             value = words[position + 1] if valued and position + 1 < len(words) else None
             # `-n` and `-c` are tcpdump's too: a value that cannot be ours says that the option was not either.
-            swallowed = value is not None and name not in ("-a", "--arguments", "--filter") and value.startswith("-")
+            # A long option is nobody's but ours, and its value is judged as such.
+            ambiguous = not name.startswith("--") and name != "-a"
+            swallowed = value is not None and ambiguous and value.startswith("-")
             counted = name == "-c" and value is not None and value.isdigit()
             if swallowed:
                 theirs.append(word)

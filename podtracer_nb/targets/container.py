@@ -27,6 +27,8 @@ class Located:
         The process; its start in clock ticks since boot.
     proc
         Where the node's processes are to be seen.
+    container
+        The id that its control group names: the container's, or the sandbox's.
     sandbox
         The pod's network namespace as the runtime names it, a path on the node; empty where nobody said.
     notes
@@ -36,6 +38,7 @@ class Located:
     pid: int
     start_time: int
     proc: Path
+    container: str
     sandbox: str = ""
     notes: tuple[str, ...] = ()
 
@@ -62,14 +65,18 @@ def untraceable(pods: Sequence[Target]) -> list[str]:
             seen = procfs.containers(procfs.host_proc()) if seen is None else seen
             if missing:
                 reason = f"needs {' and '.join(missing)} here"
-            elif not seen.intersection(pod.container_ids.values()):
-                reason = f"no process of it is to be seen here: is {pod.node} another node?"
+            elif not seen.intersection([*pod.container_ids.values(), *pod.cgroup_uids]):
+                reason = (
+                    f"no process of it is to be seen here: is {pod.node} another node?"
+                    if pod.container_ids
+                    else f"is {pod.phase} ({_why(pod)}): it has no process to enter"
+                )
         reasons.append(reason)
     return reasons
 
 
-def locate(target: Target, container: str | None = None) -> Located:
-    """Find the process of a pod's container on this node.
+def locate(target: Target, kinds: Sequence[str] = ("net",)) -> Located:
+    """Find the process of a pod's container on this node; of a pod none of whose containers runs, its sandbox's.
 
     The runtime is asked where its socket may be opened; otherwise, and where it does not answer, the node's processes
     are searched by control group, for which no runtime and no right beyond reading ``/proc`` is needed.
@@ -85,41 +92,67 @@ def locate(target: Target, container: str | None = None) -> Located:
         raise TargetError(f"pod {target.label} {why}: run podtracer on {target.node}")
     if target.untraceable:
         raise TargetError(f"pod {target.label} {target.untraceable}")
-    identity = target.container_ids.get(container or target.container, "")
-    if not identity:
-        state = target.states.get(target.container, "unknown")
-        raise TargetError(f"container {target.container} of pod {target.label} is not running ({state})")
     proc = procfs.host_proc()
-    notes: list[str] = []
-    sandbox, pid = "", 0
-    for path in cri.sockets(target.runtime):
-        if not os.access(path, os.W_OK):
-            continue  # not ours to ask
-        try:
-            asked = cri.locate(path, identity)
-        except (ClusterError, PrivilegeError) as error:
-            notes.append(f"{error}; the process was found without it")
-            continue
-        except TargetGone:
-            continue  # another runtime's container, or it has just ended: the processes tell
-        sandbox, pid = asked.network, asked.pid
-        break
+    identity = target.container_ids.get(target.container, "")
+    if not identity:
+        return _sandbox_of(target, proc, kinds)
+    asked, notes = _asked(target, identity)
+    pid = asked.pid if asked else 0
     started = procfs.start_time(pid, proc) if pid else None
-    if started is None or not _belongs(pid, proc, identity, target):
+    if started is None or not procfs.in_container(_groups(pid, proc), identity, target.cgroup_uids):
+        # Nobody to ask; or the runtime counts in another PID namespace than the processes that are to be seen here.
         found = procfs.find_container(identity, target.cgroup_uids, proc)
         if found is None:
             raise _unseen(target, proc)
         pid, started = found
-    return Located(pid, started, proc, sandbox, (*notes, *_sandboxed(target)))
+    return Located(pid, started, proc, identity, asked.network if asked else "", (*notes, *_sandboxed(target)))
 
 
-def _belongs(pid: int, proc: Path, identity: str, target: Target) -> bool:
-    """Tell whether the pid that the runtime named means that process here too: in its own namespace it may not."""
+def _asked(target: Target, identity: str) -> tuple[cri.Located | None, list[str]]:
+    """Ask the runtime, if there is one that may be asked; what it did not answer becomes a note."""
+    notes: list[str] = []
+    for path in cri.sockets(target.runtime):
+        if not os.access(path, os.W_OK):
+            continue  # not ours to ask
+        try:
+            return cri.locate(path, identity), notes
+        except (ClusterError, PrivilegeError) as error:
+            notes.append(f"{error}; the process was found without it")
+        except TargetGone:
+            continue  # another runtime's container, or it has just ended: the processes tell
+    return None, notes
+
+
+def _sandbox_of(target: Target, proc: Path, kinds: Sequence[str]) -> Located:
+    """Find the process that holds a pod's namespaces while no container runs: one that crashes, or is being started."""
+    state = _why(target)
+    if "running" in target.states.values():
+        raise TargetError(f"container {target.container} of pod {target.label} is not running ({state})")
+    found = procfs.find_container(None, target.cgroup_uids, proc)
+    if found is None:
+        raise TargetError(f"pod {target.label} is {target.phase} ({state}): it has no process to enter")
+    alone = [kind for kind in kinds if kind not in ("net", "uts", "ipc")]
+    if alone:
+        raise TargetError(
+            f"no container of pod {target.label} runs ({state}): its sandbox has net, uts and ipc, "
+            f"and no {' or '.join(alone)} of a container"
+        )
+    identity = procfs.container_ids(_groups(found[0], proc))
+    note = f"no container of pod {target.label} runs ({state}): this is its sandbox"
+    return Located(*found, proc, identity[0] if identity else "", notes=(note,))
+
+
+def _why(target: Target) -> str:
+    """Return what the API says of a container that does not run."""
+    return target.states.get(target.container) or "no container yet"
+
+
+def _groups(pid: int, proc: Path) -> str:
+    """Return the text of a process's ``cgroup`` file; empty where it has ended."""
     try:
-        groups = (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace")
+        return (proc / str(pid) / "cgroup").read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return procfs.in_container(groups, identity, target.cgroup_uids)
+        return ""
 
 
 def _unseen(target: Target, proc: Path) -> PodtracerError:

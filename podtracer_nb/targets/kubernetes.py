@@ -87,7 +87,8 @@ def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, .
     settings.retries = Retry(total=0)  # an error is told, not waited out
     try:
         if kubeconfig is not None and not files[0].is_file():
-            raise InputError(f"no kubeconfig file {kubeconfig}: name another with --kubeconfig")
+            there = "is no file" if files[0].exists() else "does not exist"
+            raise InputError(f"the kubeconfig {kubeconfig} {there}: name another with --kubeconfig")
         if files:
             listed = os.pathsep.join(map(str, files))
             contexts, active = config.list_kube_config_contexts(listed)  # type: ignore[no-untyped-call]
@@ -111,15 +112,13 @@ def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, .
             raise InputError("no cluster is set up here: give --kubeconfig FILE, or set KUBECONFIG")
     except config.ConfigException as error:
         raise InputError(f"the kubeconfig cannot be used ({_flat(error)}): mend it, or name another") from error
-    except (
-        yaml.YAMLError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:  # a file that is no kubeconfig
+    except (yaml.YAMLError, OSError) as error:
         raise InputError(f"the kubeconfig cannot be read ({_flat(error)}): name another with --kubeconfig") from error
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:  # YAML, and something else
+        named = " and ".join(map(str, files))
+        raise InputError(f"{named} is no kubeconfig: name one with --kubeconfig, or set KUBECONFIG") from error
     return Cluster(client.ApiClient(settings), namespace, name)
 
 

@@ -148,13 +148,13 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
                 )
             found = Opened({"net": _open_file(target, target.netns_path)})
         elif target.source == "kubernetes":
-            place = container.locate(target)
+            place = container.locate(target, wanted)
             notices = place.notes
             process = procfs.Process(place.pid, place.start_time, str(place.proc))
             found = _open_process(
                 target,
                 Wanted(
-                    place.pid, place.start_time, wanted, str(place.proc), target.container_ids[target.container],
+                    place.pid, place.start_time, wanted, str(place.proc), place.container,
                     target.cgroup_uids, place.sandbox,
                 ),
             )  # fmt: skip
@@ -250,10 +250,14 @@ def _open_process(target: Target, wanted: Wanted) -> Opened:
             ) from None
         if refusal.reason == "another":
             raise TargetGone(f"{target.label}: process {wanted.pid} is another one now: list the pods again") from None
-        missing = " and ".join(missing_capabilities("CAP_SYS_PTRACE", "CAP_SYS_ADMIN")) or "a security module's leave"
+        missing = " and ".join(missing_capabilities("CAP_SYS_PTRACE", "CAP_SYS_ADMIN"))
+        why = (
+            f"{missing} is missing: run as root or as the process's owner; in a container add SYS_PTRACE and SYS_ADMIN"
+            if missing
+            else "though no capability is missing: a security module refuses, or the process is guarded; name another"
+        )
         raise PrivilegeError(
-            f"the namespaces of process {wanted.pid} ({target.label}) may not be opened, {missing} is missing: "
-            "run as root or as the process's owner; in a container add SYS_PTRACE and SYS_ADMIN"
+            f"the namespaces of process {wanted.pid} ({target.label}) may not be opened, {why}"
         ) from None
 
 

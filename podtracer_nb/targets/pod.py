@@ -64,7 +64,7 @@ def target_of(pod: Mapping[str, Any], cluster: Lookup | None = None) -> Target:
         host_network=bool(spec.get("hostNetwork")),
         interfaces=_interfaces(annotations),
         runtime_class=spec.get("runtimeClassName") or "",
-        untraceable=_untraceable(spec, status, words),
+        untraceable=_untraceable(spec, status),
         cluster=cluster,
     )
 
@@ -106,7 +106,7 @@ def _state(status: Mapping[str, Any]) -> str:
     return str(why.get("reason") or "not started")
 
 
-def _untraceable(spec: Mapping[str, Any], status: Mapping[str, Any], states: Mapping[str, str]) -> str:
+def _untraceable(spec: Mapping[str, Any], status: Mapping[str, Any]) -> str:
     """Return why the API's own words exclude a run; empty where they do not."""
     system = (spec.get("os") or {}).get("name") or (spec.get("nodeSelector") or {}).get("kubernetes.io/os")
     phase = status.get("phase") or "Unknown"
@@ -114,9 +114,8 @@ def _untraceable(spec: Mapping[str, Any], status: Mapping[str, Any], states: Map
         return "runs on a Windows node, which has no network namespaces"
     if phase in ("Succeeded", "Failed"):
         return f"has finished ({phase}): its namespaces are gone"
-    if "running" in states.values():
-        return ""
     conditions: Any = status.get("conditions") or ()
-    unscheduled = [each for each in conditions if each.get("type") == "PodScheduled" and each.get("status") == "False"]
-    why = [str(each.get("reason") or "not scheduled") for each in unscheduled] or list(states.values())
-    return f"is {phase} ({', '.join(dict.fromkeys(why)) or 'no container yet'}): it has no process to enter"
+    for each in conditions:
+        if each.get("type") == "PodScheduled" and each.get("status") == "False":
+            return f"is {phase} ({each.get('reason') or 'not scheduled'}): no node has it yet"
+    return ""

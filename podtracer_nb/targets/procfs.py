@@ -21,6 +21,7 @@ __all__ = [
     "Process",
     "capabilities",
     "capability_names",
+    "container_ids",
     "containers",
     "find_container",
     "host_proc",
@@ -190,7 +191,11 @@ def own_namespace(kind: str) -> tuple[int, int]:
 _CONTAINER_ID = re.compile(r"(?<![0-9a-f])([0-9a-f]{64})(?![0-9a-f])")
 
 
-def in_container(groups: str, container: str, pods: Iterable[str] = ()) -> bool:
+# A pod's: its uid (RFC 9562), for systemd with "_"; a static pod's is a configuration's hash.
+_POD_UID = re.compile(r"pod([0-9a-f]{32}|[0-9a-f]{8}(?:[-_][0-9a-f]{4}){3}[-_][0-9a-f]{12})(?![0-9a-f])")
+
+
+def in_container(groups: str, container: str | None, pods: Iterable[str] = ()) -> bool:
     """Tell whether a process belongs to a container of a pod, by the text of its ``cgroup`` file: cgroups(7).
 
     Parameters
@@ -200,7 +205,7 @@ def in_container(groups: str, container: str, pods: Iterable[str] = ()) -> bool:
         (``…-pod<uid with _>.slice/cri-containerd-<id>.scope``, ``crio-<id>.scope``, ``docker-<id>.scope``), with
         whatever groups the container made below; as another control group namespace shows it (``/../../…``).
     container
-        The container's id.
+        The container's id; None for whichever of the pod, its sandbox too.
     pods
         The pod's uid, or uids: one of them has to stand in the same path. None: the container's id is enough.
 
@@ -211,7 +216,8 @@ def in_container(groups: str, container: str, pods: Iterable[str] = ()) -> bool:
     """
     known = [re.compile(rf"pod{re.escape(pod).replace(re.escape('-'), '[-_]')}(?![0-9A-Za-z])") for pod in pods]
     # conmon watches over a container from outside, in the node's own namespaces: its group is crio-conmon-<id>.
-    mine = re.compile(rf"(?<![0-9a-f])(?<!conmon-){re.escape(container)}(?![0-9a-f])")
+    identity = "[0-9a-f]{64}" if container is None else re.escape(container)
+    mine = re.compile(rf"(?<![0-9a-f])(?<!conmon-){identity}(?![0-9a-f])")
     paths = [line.split(":", 2)[2] for line in groups.splitlines() if line.count(":") > 1]
     return any(mine.search(path) and (not known or any(pod.search(path) for pod in known)) for path in paths)
 
@@ -226,8 +232,8 @@ def _groups(proc: Path) -> Iterator[tuple[int, str]]:
                     yield int(entry.name), text
 
 
-def find_container(container: str, pods: Sequence[str], proc: Path) -> tuple[int, int] | None:
-    """Find a container's first process by the control groups alone, without any runtime.
+def find_container(container: str | None, pods: Sequence[str], proc: Path) -> tuple[int, int] | None:
+    """Find a container's first process by the control groups alone, without any runtime; of None, the pod's first.
 
     Returns
     -------
@@ -243,9 +249,16 @@ def find_container(container: str, pods: Sequence[str], proc: Path) -> tuple[int
     return (min(found)[1], min(found)[0]) if found else None
 
 
+def container_ids(groups: str) -> list[str]:
+    """Return what the text of a ``cgroup`` file holds of containers' ids, the outermost first."""
+    return list(dict.fromkeys(_CONTAINER_ID.findall(groups)))
+
+
 def containers(proc: Path) -> frozenset[str]:
-    """Return the id of every container that has a process here."""
-    return frozenset(each for _, groups in _groups(proc) for each in _CONTAINER_ID.findall(groups))
+    """Return the id of every container, and the uid of every pod, that has a process here."""
+    found = [groups for _, groups in _groups(proc) if "conmon-" not in groups]
+    uids = (uid.replace("_", "-") for groups in found for uid in _POD_UID.findall(groups))
+    return frozenset([*(each for groups in found for each in _CONTAINER_ID.findall(groups)), *uids])
 
 
 def on_node(proc: str, path: str) -> str:

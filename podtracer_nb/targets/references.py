@@ -98,7 +98,9 @@ def parse_reference(text: str) -> Reference:
     >>> parse_reference("shop/web-*").namespace
     'shop'
     """
-    parts = text.split("/")
+    # `deployments.apps/web`, as kubectl prints it: no namespace has a dot in its name.
+    parts = [word.split(".")[0] if word.split(".")[0] in _KINDS else word for word in text.split("/")[:-1]]
+    parts.append(text.rsplit("/", maxsplit=1)[-1])
     kind, namespace, name = "pod", None, parts[-1]
     match parts[:-1]:
         case []:

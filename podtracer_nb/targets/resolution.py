@@ -250,6 +250,8 @@ def _names(pod: Target, kind: str) -> tuple[str, ...]:
     owner, _, name = pod.owner.partition("/")
     if kind == "CronJob" and owner == "Job":
         return (name.rpartition("-")[0],)  # the CronJob controller names its Jobs after itself and the minute
+    if kind == "ReplicaSet" and owner == "Deployment":
+        return (f"{name}-{pod.labels.get('pod-template-hash', '')}",)
     return (name,) if owner == kind else ()
 
 
@@ -268,7 +270,9 @@ def _selected(
         if namespace is not None:
             directory.check_namespace(namespace)
         where = f" in namespace {namespace}" if namespace else ""
-        raise TargetNotFound(f"no pod{where} has labels {selector}; `podtracer pods` shows the labels there are")
+        raise TargetNotFound(
+            f"no pod{where} has labels {selector}; `podtracer pods --show-labels` shows those there are"
+        )
     return [pod for pod in found if pod.phase not in ("Succeeded", "Failed")] or found
 
 
@@ -280,7 +284,8 @@ def _referenced(
     all_namespaces: bool,
 ) -> list[Target]:
     (space,) = directory.spaces(reference.namespace or namespace, all_namespaces)
-    what = reference.kind if reference.kind == "pod" else reference.kind.lower()
+    # Owners and services are known by their pods: one without any is not told from one that does not exist.
+    what = reference.kind if reference.kind == "pod" else f"pod of {reference.kind.lower()}"
     if reference.kind == "pod" and not reference.glob and space is not None and not directory.of_demo(space):
         assert directory.cluster is not None  # noqa: S101  of_demo says so
         one = directory.cluster.pod(space, reference.name)
@@ -299,7 +304,7 @@ def _referenced(
     fitting = [pod for pod in named if _fits(pod, space, clauses)]
     if not fitting:
         raise TargetNotFound(
-            f"{what} {reference.name} has not the labels of the selector; `podtracer pods` shows the labels"
+            f"{what} {reference.name} has not the labels of the selector; `podtracer pods --show-labels` shows them"
         )
     return _alive(fitting, reference)
 
@@ -323,7 +328,10 @@ def _no_such(
     names = [name for pod in there for name in _names(pod, reference.kind)]
     if not names and space is not None:
         directory.check_namespace(space)
-    return not_found(what, reference.name, names, where=f"in namespace {space}" if space else "")
+    kinds = "" if reference.kind == "pod" else f"no {reference.kind.lower()} has pods there"
+    return not_found(
+        what, reference.name, filter(None, names), where=f"in namespace {space}" if space else "", empty=kinds
+    )
 
 
 def _with_container(pod: Target, container: str | None) -> Target:

@@ -124,7 +124,7 @@ def test_labels_globs_and_owners_name_pods(podtracer: Podtracer) -> None:
 
 def test_several_pods_at_once(podtracer: Podtracer) -> None:
     done = podtracer("run", "cat", "--pod", "web", "--pod", "api", "-n", "demo", "--ns", "uts", "--", HOSTNAME)
-    assert sorted(done.stdout.split()) == [b"api", b"web"]
+    assert sorted(done.stdout.splitlines()) == [b"demo/api: api", b"demo/web: web"]
 
 
 def test_pods_are_listed(podtracer: Podtracer) -> None:

@@ -101,7 +101,7 @@ def test_every_way_to_name_pods(shop: Kubectl) -> None:
         targets.resolve(pods=min(web), namespace="default")
     with pytest.raises(TargetNotFound, match=r"no namespace shpo.*shop"):
         targets.resolve(pods="web", namespace="shpo")
-    with pytest.raises(TargetNotFound, match=r"no deployment wbe.*web"):
+    with pytest.raises(TargetNotFound, match=r"no pod of deployment wbe.*web"):
         names("deploy/wbe")
 
 
@@ -300,6 +300,26 @@ def test_a_pod_on_another_node_is_refused_with_the_node_s_name(
     assert f"is on node {nodes[1]}, and we are on {nodes[0]}" in done.stderr and len(done.stderr.splitlines()) == 1
 
 
+def test_a_pod_whose_container_crashes_is_entered_by_its_sandbox(kubectl: Kubectl) -> None:
+    """As containerd has it; CRI-O keeps no process for a sandbox by default, and then there is nothing to enter."""
+    manifest = {
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "crashing", "namespace": "default"},
+        "spec": {"nodeName": layout.NODES[0].name, "containers": [
+            {"name": "main", "image": BUSYBOX, "imagePullPolicy": "IfNotPresent", "command": ["false"]}]},
+    }  # fmt: skip
+    kubectl("apply", "--filename=-", stdin=yaml.safe_dump(manifest))
+    try:
+        wait_for("it crashes", lambda: "CrashLoopBackOff" in kubectl("get", "pod", "crashing"))
+        frame = podtracer_nb.run("ip", ["-br", "addr"], pod="default/crashing")
+        address = kubectl.json("get", "pod", "crashing")["status"]["podIP"]
+        assert frame["line"].str.contains(f"{address}/").any()
+        assert any("this is its sandbox" in note for note in frame.attrs["podtracer"]["notes"])
+        with pytest.raises(TargetError, match="no mnt of a container"):
+            podtracer_nb.run("ls", pod="default/crashing", ns=("net", "mnt"))
+    finally:
+        kubectl("delete", "pod", "crashing", "--grace-period=0", "--force")
+
+
 def test_pods_that_have_no_process(kubectl: Kubectl) -> None:
     manifest = {
         "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "nowhere", "namespace": "default"},
@@ -307,7 +327,7 @@ def test_pods_that_have_no_process(kubectl: Kubectl) -> None:
     }  # fmt: skip
     kubectl("apply", "--filename=-", stdin=yaml.safe_dump(manifest))
     try:
-        with pytest.raises(TargetError, match=r"is Pending \(.*\): it has no process to enter"):
+        with pytest.raises(TargetError, match=r"is Pending \(.*\): no node has it yet"):
             podtracer_nb.run("ip", pod="default/nowhere")
     finally:
         kubectl("delete", "pod", "nowhere", "--grace-period=0", "--force")

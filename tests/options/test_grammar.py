@@ -195,3 +195,21 @@ def test_any_words_give_a_request_or_one_line(words: list[str], magic: bool) -> 
         parse(words, magic=magic)
     except InputError as error:
         assert str(error)
+
+
+@pytest.mark.parametrize(
+    "words", [["--pid", "-5"], ["--max-bytes", "-1"], ["--kubeconfig", "-x"], ["--context", "a\nb"]]
+)
+def test_a_wrong_value_of_a_long_option_is_told_as_that_option_s(words):
+    with pytest.raises(InputError) as caught:
+        parse(["run", "ip", *words])
+    assert "not an option of podtracer" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_kubectl_s_own_form_of_a_kind_is_understood():
+    from podtracer_nb.targets.references import parse_reference
+
+    assert (
+        parse_reference("deployments.apps/web").kind == parse_reference("deployment.v1.apps/web").kind == "Deployment"
+    )
+    assert parse_reference("shop/job.batch/once").kind == "Job"

@@ -268,7 +268,7 @@ def test_a_kubeconfig_that_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_a_kubeconfig_or_context_that_is_not_there(api: Api, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no kubeconfig file"):
+    with pytest.raises(InputError, match="does not exist"):
         targets.resolve(pods="web", kubeconfig=str(tmp_path / "absent"))
     with pytest.raises(TargetNotFound, match=r"no context her.*here"):
         targets.resolve(pods="web", context="her")
@@ -289,7 +289,7 @@ def test_pods_that_cannot_be_entered_say_why(api: Api, monkeypatch: pytest.Monke
             targets.pin(target)
         return one_line(caught.value)
 
-    assert "is Pending" in refused({"phase": "Pending"})
+    assert "is Pending (not started): it has no process to enter" in refused({"phase": "Pending"})
     assert "has finished" in refused({"phase": "Succeeded"})
     assert "Windows" in refused(WEB["status"], os={"name": "windows"})
     assert "node node-a" in refused(WEB["status"])

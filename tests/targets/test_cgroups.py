@@ -61,6 +61,12 @@ def test_what_only_looks_like_it_is_not_it(groups: str) -> None:
     assert not procfs.in_container(groups, ID, [POD])
 
 
+def test_a_pod_s_sandbox_is_known_by_the_pod_alone() -> None:
+    assert procfs.in_container(f"0::{SLICE}/cri-containerd-{OTHER}.scope\n", None, [POD])
+    assert not procfs.in_container(f"0::{SLICE}/crio-conmon-{OTHER}.scope\n", None, [POD])
+    assert not procfs.in_container(f"0::{SLICE}\n", None, [POD])
+
+
 def entry(proc: Path, pid: int, started: int, groups: str) -> None:
     """Make a process's directory in the shape of proc(5)."""
     directory = proc / str(pid)
@@ -78,7 +84,7 @@ def test_the_container_s_first_process_is_found_without_a_runtime(tmp_path: Path
     (tmp_path / "self").mkdir()
     assert procfs.find_container(ID, [POD], tmp_path) == (50, 700)
     assert procfs.find_container("5b" * 32, [POD], tmp_path) is None
-    assert procfs.containers(tmp_path) >= {ID, OTHER}
+    assert procfs.containers(tmp_path) == {ID, OTHER, POD}
 
 
 def test_the_node_s_processes_are_where_the_pod_mounted_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,22 +111,17 @@ def test_ephemeral_and_sidecar_init_containers_serve_too() -> None:
              "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable"}]},
             "is Pending (Unschedulable)",
         ),
-        (
-            {},
-            {"phase": "Pending", "initContainerStatuses": [], "containerStatuses": [
-                {"name": "server", "state": {"waiting": {"reason": "ErrImageNeverPull"}}}]},
-            "ErrImageNeverPull",
-        ),
-        (
-            {},
-            {"phase": "Running", "containerStatuses": [
-                {"name": "server", "state": {"waiting": {"reason": "CrashLoopBackOff"}}}]},
-            "CrashLoopBackOff",
-        ),
     ],
 )  # fmt: skip
 def test_why_a_pod_cannot_be_traced(spec: dict[str, Any], status: dict[str, Any], words: str) -> None:
     assert words in target_of(web(spec=spec, status=status)).untraceable
+
+
+@pytest.mark.parametrize(("phase", "why"), [("Running", "CrashLoopBackOff"), ("Pending", "ErrImageNeverPull")])
+def test_a_pod_that_waits_may_have_its_sandbox(phase: str, why: str) -> None:
+    waiting = {"name": "server", "state": {"waiting": {"reason": why}}}
+    target = target_of(web(status={"phase": phase, "initContainerStatuses": [], "containerStatuses": [waiting]}))
+    assert (target.untraceable, target.container_ids, target.states["server"]) == ("", {}, why)
 
 
 def test_a_pod_that_is_being_deleted_says_so_and_can_be_traced_while_it_runs() -> None:
