@@ -35,8 +35,13 @@ def main(words: list[str] | None = None) -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)
-    # SIGTERM ends a run as Ctrl+C does: the tool flushes, what was captured stays.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Python has no object for one that was closed.
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    # They end a run as Ctrl+C does: the tool flushes, what was captured stays. nohup's SIGHUP stays ignored.
+    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     try:
         sys.exit(_carry_out(options.parse(sys.argv[1:] if words is None else words)))
     except InputError as error:
@@ -73,7 +78,9 @@ def _carry_out(request: options.Request) -> int:
             if listed.empty and request.selector is not None:
                 _say(f"no pods with labels {request.selector} here; --show-labels shows what labels pods have")
             elif listed.empty:
-                _say("no pods here; -A looks in all namespaces, and `podtracer demo up` starts the demo's")
+                from podtracer_nb.targets.kubeconfig import not_there
+
+                _say(f"no pods here; -A looks in all namespaces, `podtracer demo up` starts the demo's{not_there()}")
             else:
                 hidden = [] if request.show_labels else ["labels"]
                 print(listed.drop(columns=hidden).to_string(index=False))

@@ -338,6 +338,9 @@ def start(
     if feed.pid is None and feed.failure is not None:
         if feed.failure.errno is None:
             raise ExecutionError(f"{words[0]} in {pin.target.label} was not started: {feed.failure.message}")
+        for left in (path, Path(f"{path}.json")):
+            if left.is_file() and not left.stat().st_size:
+                left.unlink()
         raise ExecutionError(
             f"{words[0]} in {pin.target.label} was not started ({feed.failure.message}): make room or name another file"
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 from podtracer_nb.errors import ClusterError, PodtracerError, PrivilegeError, TargetError, TargetGone
 from podtracer_nb.targets import cri, procfs
 from podtracer_nb.targets.capabilities import missing_capabilities
-from podtracer_nb.targets.kubernetes import node_name
+from podtracer_nb.targets.kubeconfig import node_name
 from podtracer_nb.targets.target import Target
 
 __all__ = ["Located", "elsewhere", "locate", "untraceable"]

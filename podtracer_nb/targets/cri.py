@@ -85,7 +85,9 @@ def sockets(runtime: str = "") -> tuple[Path, ...]:
         return (Path(chosen.removeprefix("unix://")),)
     roots = [Path(os.environ.get("PODTRACER_HOST_ROOT") or "/host"), Path("/")]
     places = _SOCKETS.get(runtime) or tuple(place for each in _SOCKETS.values() for place in each)
-    return tuple(root / place for root in roots for place in places if _is_socket(root / place))
+    found = [root / place for root in roots for place in places if _is_socket(root / place)]
+    # One socket can be there twice, as by a link from /var/run, or where the host's root is our own.
+    return tuple({path.resolve(): path for path in reversed(found)}.values())[::-1]
 
 
 def _is_socket(path: Path) -> bool:

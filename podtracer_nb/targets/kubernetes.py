@@ -8,122 +8,23 @@ API server needs to send them.
 from __future__ import annotations
 
 import json
-import os
 import re
-import threading
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from podtracer_nb.errors import ClusterError, InputError, PrivilegeError
-from podtracer_nb.targets.nearest import not_found
 from podtracer_nb.targets.pod import target_of
 from podtracer_nb.targets.target import Target
 
-__all__ = ["Cluster", "configured", "connect", "node_name"]
+__all__ = ["Cluster"]
 
-_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _CONNECT_SECONDS = 5.0
 _READ_SECONDS = 15.0
 
-_connections: dict[tuple[object, ...], Cluster] = {}
-_connecting = threading.Lock()
-
-
-def node_name() -> str:
-    """Return the node that we are on as Kubernetes calls it (`PODTRACER_NODE_NAME`); empty where we do not know."""
-    return os.environ.get("PODTRACER_NODE_NAME", "")
-
-
-def _kubeconfigs(given: str | None) -> tuple[Path, ...]:
-    """Return the kubeconfig files that there are, where kubectl looks for them."""
-    if given is not None:
-        return (Path(given).expanduser(),)
-    listed = os.environ.get("KUBECONFIG") or "~/.kube/config"
-    paths = (Path(each).expanduser() for each in listed.split(os.pathsep) if each)
-    return tuple(path for path in paths if path.is_file())
-
-
-def configured() -> bool:
-    """Tell whether a cluster is set up here: a kubeconfig file, or the service account of a pod."""
-    return bool(_kubeconfigs(None)) or _in_cluster()
-
-
-def _in_cluster() -> bool:
-    return "KUBERNETES_SERVICE_HOST" in os.environ and (_SERVICE_ACCOUNT / "token").exists()
-
-
-def connect(context: str | None = None, kubeconfig: str | None = None) -> Cluster:
-    """Return the connection to a cluster; the same one as long as nothing changed in its configuration.
-
-    Parameters
-    ----------
-    context
-        A context of the kubeconfig; its current one where None.
-    kubeconfig
-        The file; where None, what kubectl would take: ``$KUBECONFIG``, ``~/.kube/config``, a pod's service account.
-
-    Raises
-    ------
-    InputError
-        No such file or context, or not one that can be read.
-    """
-    files = _kubeconfigs(kubeconfig)
-    stamps = tuple((path, path.stat().st_mtime_ns if path.is_file() else 0) for path in files)
-    with _connecting:
-        key = (context, stamps)
-        if key not in _connections:
-            _connections[key] = _connected(context, kubeconfig, files)
-        return _connections[key]
-
-
-def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, ...]) -> Cluster:
-    import yaml
-    from kubernetes import client, config
-    from urllib3.util import Retry
-
-    settings = client.Configuration()
-    settings.retries = Retry(total=0)  # an error is told, not waited out
-    try:
-        if kubeconfig is not None and not files[0].is_file():
-            there = "is no file" if files[0].exists() else "does not exist"
-            raise InputError(f"the kubeconfig {kubeconfig} {there}: name another with --kubeconfig")
-        if files:
-            listed = os.pathsep.join(map(str, files))
-            contexts, active = config.list_kube_config_contexts(listed)  # type: ignore[no-untyped-call]
-            names = [each["name"] for each in contexts]
-            if context is not None and context not in names:
-                raise not_found("context", context, names, where="in the kubeconfig")
-            chosen = next((each for each in contexts if each["name"] == context), active)
-            config.load_kube_config(  # type: ignore[no-untyped-call]
-                listed, context=context, client_configuration=settings, persist_config=False
-            )
-            namespace = (chosen.get("context") or {}).get("namespace") or "default"
-            name = str(chosen.get("name", ""))
-        elif _in_cluster():
-            if context is not None:
-                raise InputError(f"no context {context}: there is no kubeconfig file here, only the pod's own account")
-            config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
-            own = _SERVICE_ACCOUNT / "namespace"
-            namespace = own.read_text(encoding="utf-8").strip() if own.exists() else "default"
-            name = "in-cluster"
-        else:
-            raise InputError("no cluster is set up here: give --kubeconfig FILE, or set KUBECONFIG")
-    except config.ConfigException as error:
-        raise InputError(f"the kubeconfig cannot be used ({_flat(error)}): mend it, or name another") from error
-    except (yaml.YAMLError, OSError) as error:
-        raise InputError(f"the kubeconfig cannot be read ({_flat(error)}): name another with --kubeconfig") from error
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:  # YAML, and something else
-        named = " and ".join(map(str, files))
-        raise InputError(f"{named} is no kubeconfig: name one with --kubeconfig, or set KUBECONFIG") from error
-    return Cluster(client.ApiClient(settings), namespace, name)
-
 
 class Cluster:
-    """A connection to a cluster's API; made by `connect`.
+    """A connection to a cluster's API; made by `kubeconfig.connect`.
 
     Attributes
     ----------
@@ -270,6 +171,8 @@ class Cluster:
 
     def _unreachable(self, error: Exception) -> Exception:
         """Return what to tell of an error below HTTP: urllib3's, the client's own, or a credential plugin's."""
+        import ssl
+
         import urllib3
         from kubernetes.config import ConfigException
 
@@ -281,9 +184,20 @@ class Cluster:
             )
         if isinstance(error, ConfigException):
             return PrivilegeError(f"no credentials for the Kubernetes API ({_flat(error)}): log in again")
-        if isinstance(error, (urllib3.exceptions.HTTPError, OSError, ValueError)) or hasattr(error, "status"):
-            detail = re.sub(r"<[^>]*>|HTTPSConnection(Pool)?\([^)]*\)", "", _flat(cause)).strip(" :,")
-            return ClusterError(f"the Kubernetes API at {self.host} cannot be reached ({detail}): is it up?")
+        detail = re.sub(r"<[^>]*>|HTTPSConnection(Pool)?\([^)]*\)", "", _flat(cause)).strip(" :,")
+        if isinstance(cause, (urllib3.exceptions.SSLError, ssl.SSLError)):
+            return ClusterError(
+                f"no TLS connection to the Kubernetes API at {self.host} ({detail[:200]}): look at the certificates "
+                "that the kubeconfig names, its cluster's authority and its user's own"
+            )
+        # What a header or an address may not hold: the text quotes it, and it may be a token.
+        if isinstance(error, ValueError):
+            return InputError(
+                f"the kubeconfig's server or credentials for {self.host} hold what a request cannot carry: "
+                "is the token broken over lines?"
+            )
+        if isinstance(error, (urllib3.exceptions.HTTPError, OSError)) or hasattr(error, "status"):
+            return ClusterError(f"the Kubernetes API at {self.host} cannot be reached ({detail[:200]}): is it up?")
         return error
 
     def _refused(self, response: Any, what: tuple[str, str, str | None]) -> Exception:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from podtracer_nb.errors import InputError, PrivilegeError, TargetError, TargetNotFound
-from podtracer_nb.targets import kubernetes
+from podtracer_nb.targets import kubeconfig as kubeconfigs
+from podtracer_nb.targets.kubernetes import Cluster
 from podtracer_nb.targets.local import netns_target, process_target, read_demo
 from podtracer_nb.targets.nearest import not_found
 from podtracer_nb.targets.references import Reference, Requirement, check_name, parse_reference, parse_selector
@@ -152,7 +153,7 @@ def resolve(
     directory = _Directory.open(context, kubeconfig)
     if directory.empty:
         what = f"pod {named[0]}" if named else f"pod with labels {selector}"
-        raise TargetNotFound(f"no {what}; {_NO_PODS}")
+        raise TargetNotFound(f"no {what}; {_NO_PODS}{kubeconfigs.not_there()}")
     found: dict[tuple[str, str, str], Target] = {}
     for reference in references:
         for pod in _referenced(reference, directory, namespace, clauses, all_namespaces):
@@ -168,7 +169,7 @@ class _Directory:
     """Where pods are looked up: the demo's in its state file, a cluster's through its API."""
 
     demo: tuple[Target, ...]
-    cluster: kubernetes.Cluster | None
+    cluster: Cluster | None
 
     @classmethod
     def open(cls, context: str | None, kubeconfig: str | None) -> _Directory:
@@ -176,7 +177,7 @@ class _Directory:
         asked = context is not None or kubeconfig is not None
         state = None if asked else read_demo()
         demo = [pod.target() for pod in state.pods] if state else []
-        cluster = kubernetes.connect(context, kubeconfig) if asked or kubernetes.configured() else None
+        cluster = kubeconfigs.connect(context, kubeconfig) if asked or kubeconfigs.configured() else None
         return cls(tuple(sorted(demo, key=lambda pod: (pod.namespace, pod.pod))), cluster)
 
     @property

@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from podtracer_nb import execution, packets, targets
 from podtracer_nb.errors import PodtracerError
 from podtracer_nb.targets import cri, kubernetes, procfs
+from podtracer_nb.targets import kubeconfig as kubeconfigs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -187,10 +189,16 @@ def _confinement() -> Check:
 
 def _processes() -> Check:
     proc = procfs.host_proc()
+    root = os.environ.get("PODTRACER_HOST_ROOT")
+    if root and proc != Path(root, "proc"):
+        return Check(
+            "processes", "optional", f"PODTRACER_HOST_ROOT is {root}, and there is no proc file system at {root}/proc",
+            "seeing the node's processes, unless /proc shows them", "the node's /proc mounted there, or unset it",
+        )  # fmt: skip
     seen = len(procfs.containers(proc))
     if seen:
         return Check("processes", "ok", f"{proc} shows {seen} containers of this node")
-    if not _in_pod() and not kubernetes.configured():
+    if not _in_pod() and not kubeconfigs.configured():
         return Check("processes", "ok", f"{proc}; no containers here")
     return Check(
         "processes",
@@ -205,13 +213,16 @@ def _processes() -> Check:
 def _runtimes() -> Iterator[Check]:
     sockets = cri.sockets()
     for socket in sockets:
-        if not os.access(socket, os.W_OK):
+        if socket.exists() and not os.access(socket, os.W_OK):
             yield Check("runtime", "ok", f"{socket} is not ours to open; processes are found without it")
             continue
         try:
             runtime = cri.version(socket)
         except PodtracerError as error:
-            yield Check("runtime", "ok", f"{error} Processes are found without it")
+            yield Check(
+                "runtime", "optional", str(error), "nothing: processes are found without it, only later",
+                "PODTRACER_RUNTIME_SOCKET, if it names the wrong one",
+            )  # fmt: skip
         else:
             yield Check("runtime", "ok", f"{runtime.name} {runtime.version}, CRI {runtime.api}, at {socket}")
     if not sockets:
@@ -219,23 +230,29 @@ def _runtimes() -> Iterator[Check]:
 
 
 def _cluster(context: str | None, kubeconfig: str | None) -> Iterator[Check]:
-    if context is None and kubeconfig is None and not kubernetes.configured():
+    if context is None and kubeconfig is None and not kubeconfigs.configured():
         yield Check(
-            "cluster", "optional", "none is set up here", "pods of a cluster; the demo's and processes work",
-            "--kubeconfig FILE, or KUBECONFIG",
+            "cluster", "optional", f"none is set up here{kubeconfigs.not_there()}",
+            "pods of a cluster; the demo's and processes work", "--kubeconfig FILE, or KUBECONFIG",
         )  # fmt: skip
         return
     try:
-        cluster = kubernetes.connect(context, kubeconfig)
+        cluster = kubeconfigs.connect(context, kubeconfig)
         version = cluster.version()
         yield Check("cluster", "ok", f"Kubernetes {version} at {cluster.host} ({cluster.name})")
         for state, verbs in (("missing", _NEEDED_VERBS), ("optional", _MORE_VERBS)):
             for verb, resource, purpose in verbs:
                 yield _permission(cluster, verb, resource, purpose, "missing" if state == "missing" else "optional")
     except PodtracerError as error:
-        yield Check("cluster", "missing", str(error), "naming any pod of the cluster", "as it says")
+        yield Check(
+            "cluster",
+            "missing",
+            str(error),
+            "naming any pod of the cluster",
+            "a kubeconfig that works: --kubeconfig FILE, --context NAME",
+        )
         return
-    node = kubernetes.node_name()
+    node = kubeconfigs.node_name()
     if node or not _in_pod():
         yield Check("node", "ok", f"we are on {node}" if node else f"this machine is {platform.node()}")
     else:
@@ -308,10 +325,12 @@ def _recordings() -> Check:
         free = shutil.disk_usage(directory).free
     except (PodtracerError, OSError) as error:
         return Check("recordings", "missing", str(error), "every run: its bytes go to a file", "PODTRACER_RECORDINGS")
-    if not os.access(directory, os.W_OK):
+    try:
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
         return Check(
-            "recordings", "missing", f"{directory} cannot be written", "every run: its bytes go to a file",
-            "PODTRACER_RECORDINGS=DIRECTORY",
+            "recordings", "missing", f"{directory} cannot be written ({error.strerror})",
+            "every run: its bytes go to a file", "PODTRACER_RECORDINGS=DIRECTORY",
         )  # fmt: skip
     return Check("recordings", "ok", f"{directory}, {free / 1e9:.1f} GB free")
 

@@ -101,6 +101,13 @@ class Job:
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
 
+    def _command_notes(self) -> list[str]:
+        """Return what was said of the argv; with several targets each has a file of its own."""
+        file = self.command.file
+        if file is None or file.name == self.recording.name:
+            return list(self.command.notes)
+        return [note.replace(str(file), str(self.recording)) for note in self.command.notes]
+
     def provenance(self, status: execution.Status) -> dict[str, Any]:
         """Return what this run was, small and JSON-able."""
         stderr = self.run.stderr
@@ -120,7 +127,11 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
-            "notes": [*self.command.notes, *self.pin.notices, *([self.gone] if self.gone else [])],
+            "notes": [
+                *self._command_notes(),
+                *self.pin.notices,
+                *([self.gone] if self.gone else []),
+            ],
         }
 
 

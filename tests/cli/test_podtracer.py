@@ -15,6 +15,7 @@ import pytest
 import podtracer_nb
 from tests.cli.conftest import Podtracer
 from tests.machine import needs
+from tests.targets.namespaces import holder, until
 
 PODTRACER = [sys.executable, "-m", "podtracer_nb.cli"]
 HOSTNAME = "/proc/sys/kernel/hostname"
@@ -229,3 +230,31 @@ def wait_for_packets(file: Path, size: int = 2000) -> None:
     while not file.exists() or file.stat().st_size < size:
         assert time.monotonic() < deadline, "no packet came"
         time.sleep(0.02)
+
+
+@needs("netns", "iproute2")
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT])
+def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(number: signal.Signals, tmp_path: Path) -> None:
+    with holder("net") as held:
+        words = ["run", "sh", "--pid", str(held.pid), "-f", str(tmp_path / "left.txt"), "--", "-c"]
+        script = "trap 'echo flushed; exit 0' INT; echo begun; while :; do sleep 0.1; done"
+        with subprocess.Popen(
+            [sys.executable, "-m", "podtracer_nb.cli", *words, script], stderr=subprocess.PIPE, text=True
+        ) as process:
+            until(lambda: (tmp_path / "left.txt").exists() and "begun" in (tmp_path / "left.txt").read_text())
+            process.send_signal(number)
+            said = process.communicate(timeout=20)[1]
+    assert (tmp_path / "left.txt").read_text() == "begun\nflushed\n"
+    assert "interrupted" in said and "Traceback" not in said
+
+
+@needs("netns", "iproute2")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_are_no_reason_to_fail(closed: str, tmp_path: Path) -> None:
+    with holder("net") as held:
+        line = (
+            f"{sys.executable} -m podtracer_nb.cli run ip --pid {held.pid} -f {tmp_path}/out.txt -- -br link {closed}"
+        )
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0 and "Traceback" not in done.stderr
+    assert (tmp_path / "out.txt").read_text().startswith("lo ")

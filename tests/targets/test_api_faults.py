@@ -302,3 +302,54 @@ def test_pods_that_cannot_be_entered_say_why(api: Api, monkeypatch: pytest.Monke
     entry(tmp_path / "proc", 2, 1, f"0::/kubepods/pod1/{'5b' * 32}\n")
     assert "has no process on this node any more" in refused(WEB["status"])
     assert "virtual machine" in refused(WEB["status"], runtimeClassName="kata-qemu")
+
+
+TOKEN = "eyJhbGciOiJSUzI1NiJ9"
+
+
+def test_a_token_is_never_printed(api: Api, tmp_path: Path) -> None:
+    path = kubeconfig(tmp_path / "broken", f"http://127.0.0.1:{api.server_port}", token=f"{TOKEN}\n")
+    with pytest.raises(PodtracerError) as caught:
+        targets.resolve(pods="web", kubeconfig=str(path))
+    assert TOKEN not in one_line(caught.value) and "broken over lines" in str(caught.value)
+
+
+def changed(path: Path, server: str = "https://127.0.0.1:9", **words: Any) -> str:
+    """Return a kubeconfig whose user, or cluster, is described by other words."""
+    config = json.loads(kubeconfig(path, server).read_text())
+    config["users"][0]["user"] = words.get("user", config["users"][0]["user"])
+    config["clusters"][0]["cluster"] = words.get("cluster", config["clusters"][0]["cluster"])
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
+def test_a_credential_plugin_that_is_not_installed(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    plugin = {"apiVersion": "client.authentication.k8s.io/v1", "command": "no-such-plugin", "interactiveMode": "Never"}
+    path = changed(tmp_path / "exec", user={"exec": plugin})
+    with pytest.raises(PrivilegeError, match=r"credential plugin gave none \(.*no-such-plugin.*install it") as caught:
+        targets.resolve(pods="web", kubeconfig=path)
+    one_line(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_certificates_that_cannot_be_used(api: Api, tmp_path: Path) -> None:
+    junk = {"client-certificate-data": "anVuaw==", "client-key-data": "anVuaw=="}
+    with pytest.raises(PodtracerError, match="certificates") as caught:
+        targets.resolve(
+            pods="web", kubeconfig=changed(tmp_path / "junk", f"https://127.0.0.1:{api.server_port}", user=junk)
+        )
+    one_line(caught.value)
+
+
+def test_a_server_that_is_no_address(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="begins with https://"):
+        targets.resolve(pods="web", kubeconfig=changed(tmp_path / "bare", cluster={"server": "api.example:6443"}))
+
+
+def test_a_kubeconfig_variable_that_names_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PODTRACER_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
+    with pytest.raises(TargetNotFound, match=r"KUBECONFIG names .*absent, which is no file"):
+        targets.resolve(pods="web")
