@@ -124,9 +124,14 @@ def _demo(action: str) -> None:
 
 
 def _read(path: str, count: int | None) -> None:
+    import warnings
+
+    from podtracer_nb import packets
     from podtracer_nb.tools import read_pcap
 
-    frame = read_pcap(path, count=count)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", packets.DamageWarning)  # it is told below
+        frame = read_pcap(path, count=count)
     print(_header())
     for line in _packet_lines(frame):
         print(line)
@@ -141,6 +146,8 @@ def _run(request: options.RunRequest) -> int:
         raise InputError("-o and --shell are for a notebook; in a shell leave the output in a file with -f FILE")
     if request.tool is None:
         raise InputError("no tool named; write podtracer run TOOL --pod POD -- ARGS")
+    if (request.stdout or _dash(request.arguments)) and sys.stdout.isatty() and not request.text:
+        raise InputError("-s writes the tool's own bytes: send them into a file or a program, as in -s | tcpdump -r -")
     with open_session(request.tool, request.arguments, **request.keywords()) as session:
         kept = request.file is not None or session.jobs[0].command.file is not None
         wants_stdout = request.stdout or _dash(request.arguments)

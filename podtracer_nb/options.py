@@ -11,6 +11,7 @@ Everything after `--` belongs to the tool.
 from __future__ import annotations
 
 import contextlib
+import keyword
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -224,7 +225,7 @@ class _Variable(click.ParamType[str]):
     name = "variable"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        if not str(value).isidentifier():
+        if not str(value).isidentifier() or keyword.iskeyword(str(value)):
             self.fail(f"{value!r} is not a name for a variable", param, ctx)
         return str(value)
 

@@ -124,6 +124,9 @@ class PodtraceMatcher:
             option, _, fragment = incomplete.partition("=")
             words = [*words, option]
         texts = self._texts(words, fragment)
+        if not texts and words[:1] != ["read"]:
+            # A value of the tool's or of ours that we cannot know: Python's own words would be no help.
+            return {"completions": [], "suppress": True}
         result: SimpleMatcherResult = {
             "completions": [SimpleCompletion(text=text, type=kind) for text, kind in texts],
             "matched_fragment": fragment,

@@ -237,6 +237,8 @@ def _without_semicolon(line: str) -> tuple[str, bool]:
 def _command(text: str, names: Mapping[str, Any]) -> _Line:
     """Read one line of a cell: all of its words are the tool's."""
     tool, *arguments = expansion.split(f"-- {text}", names)[1:]
+    if arguments[:1] == ["--"]:  # a line that was copied from behind %podtrace
+        del arguments[0]
     if tool.startswith("-"):
         raise InputError(f"{text!r} begins with an option; options of podtracer stand in the line of %%podtrace")
     return _Line(text, tool, tuple(arguments))

@@ -57,6 +57,7 @@ def check_name(what: str, value: str, *, dots: bool = True) -> str:
     parts = value.split(".") if dots else [value]
     if len(value) > _LONGEST_NAME or not all(_LABEL.match(part) for part in parts):
         option = " and looks like an option" if value.startswith("-") else ""
+        option += " (a notebook's variable is written {name})" if value.startswith("$") else ""
         raise InputError(
             f"{value!r} is no {what} name{option}: use lower-case letters, digits, '-'{' and dots' if dots else ''}, "
             "beginning and ending with a letter or digit"

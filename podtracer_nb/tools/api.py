@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LARGEST = 1 << 53  # far more of anything than a run can have
+_LONGEST_WORD = 131_072  # MAX_ARG_STRLEN: execve(2)
 
 __all__ = ["open_session", "pods", "read_pcap", "run"]
 
@@ -44,8 +45,10 @@ def open_session(
     text: bool = False,
 ) -> Session[object]:
     """Resolve the targets and start the tool in each; the caller reads the session's jobs. See `run`."""
-    if isinstance(args, str):
-        raise InputError("args is a list of words: ['-i', 'eth0'], not one string")
+    if isinstance(args, str) or not all(isinstance(word, str) for word in args):
+        raise InputError("args is a list of words: ['-i', 'eth0', '-c', '5'], not one string, and no numbers")
+    if pid is not None and not isinstance(pid, int):
+        raise InputError(f"pid={pid!r} has to be a number")
     for name, value in (("timer", timer), ("max_bytes", max_bytes), ("count", count), ("snaplen", snaplen)):
         if value is not None and not (isinstance(value, int | float) and 0 < value < _LARGEST):
             raise InputError(f"{name}={value!r} has to be a number greater than 0")
@@ -55,6 +58,10 @@ def open_session(
     if isinstance(ns, str):
         ns = ns.split(",")
     named = (pod,) if isinstance(pod, str) else tuple(pod or ())
+    words = [tool, *args, *named, *(os.fspath(each) for each in (file, netns, kubeconfig) if each is not None)]
+    words += [each for each in (selector, namespace, container, filter, interface, context) if each is not None]
+    for each in words:
+        _check_text(each)
     chosen = targets.resolve(
         pods=named,
         selector=selector,
@@ -68,13 +75,27 @@ def open_session(
     )
     return Session(
         tool,
-        tuple(str(word) for word in args),
+        tuple(args),
         chosen,
         kinds=tuple(ns),
         options=Options(filter, interface, count, snaplen, text),
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
         file=Path(file) if file is not None else None,
     )
+
+
+def _check_text(word: object) -> None:
+    """Refuse what no program's argument and no file's name can be."""
+    if not isinstance(word, str):
+        raise InputError(f"{word!r} has to be text")
+    try:
+        size = len(os.fsencode(word))
+    except UnicodeEncodeError:
+        raise InputError(f"{word[:40]!r} holds half of a character, which no program can be given") from None
+    if "\0" in word:
+        raise InputError(f"{word[:40]!r} holds a NUL byte, which no program can be given")
+    if size >= _LONGEST_WORD:
+        raise InputError(f"a word of {size:,} bytes is longer than Linux lets an argument be: put it into a file")
 
 
 def run(
