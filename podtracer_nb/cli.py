@@ -308,6 +308,8 @@ def _progress(report: Progress) -> None:
 
 
 def _banner(job: Job, provenance: dict[str, Any]) -> str:
+    from podtracer_nb.tools import ENDINGS
+
     drops = provenance["drops"]
     words = [f"{job.target.label}: {provenance['tool']}"]
     if "captured" in drops:
@@ -319,7 +321,7 @@ def _banner(job: Job, provenance: dict[str, Any]) -> str:
     if job.interrupted:
         words.append("interrupted")
     elif provenance["reason"] != "exit":
-        words.append(f"stopped by: {provenance['reason']}")
+        words.append(ENDINGS.get(provenance["reason"], provenance["reason"]))
     words += provenance["notes"]
     words.append(f"recording {provenance['recording']}")
     return " · ".join(words)
@@ -327,7 +329,7 @@ def _banner(job: Job, provenance: dict[str, Any]) -> str:
 
 def _exit_code(provenance: dict[str, Any]) -> int:
     if provenance["reason"] != "exit" or provenance["interrupted"]:
-        return _FAILED if provenance["reason"] == "disk" else 0
+        return _FAILED if provenance["reason"] in ("disk", "target-gone") else 0
     if provenance["signal"]:
         return 128 + int(provenance["signal"])
     return int(provenance["exit_code"] or 0)

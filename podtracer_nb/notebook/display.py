@@ -209,16 +209,12 @@ def _drops(drops: Mapping[str, Any], rows: int) -> list[Part]:
 
 def _ending(meta: Mapping[str, Any]) -> list[Part]:
     reason = meta.get("reason")
-    words = {
-        "timer": Part("stopped by its timer"),
-        "bytes": Part("stopped at its byte limit"),
-        "target-gone": Part("stopped: the pod is gone", loud=True),
-        "disk": Part("stopped: the disk is full", loud=True),
-        "parent-gone": Part("stopped: its parent went away", loud=True),
-    }
+    from podtracer_nb.tools import ENDINGS  # only where there is a frame, so it is loaded
+
     if meta.get("interrupted"):
         return [Part("interrupted", loud=True)]
-    return [words[reason]] if reason in words else []
+    wanted = ("timer", "bytes")  # what the user asked for
+    return [Part(ENDINGS[reason], loud=reason not in wanted)] if reason in ENDINGS else []
 
 
 def _notes(meta: Mapping[str, Any]) -> list[Part]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import tempfile
 import threading
 from pathlib import Path
 from typing import Any
@@ -89,18 +90,15 @@ def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, .
             there = "is no file" if files[0].exists() else "does not exist"
             raise InputError(f"the kubeconfig {kubeconfig} {there}: name another with --kubeconfig")
         if files:
-            name, namespace = _load_files(settings, context, files)
-        elif _in_cluster():
+            return _from_files(settings, context, files)
+        if _in_cluster():
             if context is not None:
                 raise InputError(f"no context {context}: there is no kubeconfig file here, only the pod's own account")
             config.load_incluster_config(client_configuration=settings)  # type: ignore[no-untyped-call]
             own = _SERVICE_ACCOUNT / "namespace"
             name, namespace = "in-cluster", own.read_text(encoding="utf-8").strip() if own.exists() else "default"
-        else:
-            raise InputError(f"no cluster is set up here{not_there()}: give --kubeconfig FILE, or set KUBECONFIG")
-        if not re.match(r"https?://[^/]", settings.host):
-            raise InputError(f"the kubeconfig's server {settings.host!r} is no address: it begins with https://")
-        return Cluster(client.ApiClient(settings), namespace, name)
+            return Cluster(client.ApiClient(settings), namespace, name)
+        raise InputError(f"no cluster is set up here{not_there()}: give --kubeconfig FILE, or set KUBECONFIG")
     except PodtracerError:
         raise
     except config.ConfigException as error:
@@ -117,9 +115,15 @@ def _connected(context: str | None, kubeconfig: str | None, files: tuple[Path, .
         ) from error
 
 
-def _load_files(settings: Any, context: str | None, files: tuple[Path, ...]) -> tuple[str, str]:
-    """Load kubeconfig files into the client's settings; return the context's name and its namespace."""
-    from kubernetes import config
+def _from_files(settings: Any, context: str | None, files: tuple[Path, ...]) -> Cluster:
+    """Connect by kubeconfig files.
+
+    The client writes the certificates and keys of a kubeconfig into files, to be removed when the program ends, and a
+    program that is killed does not get to that. So they go into a folder that is gone before anything is sent; by then
+    they are in memory.
+    """
+    from kubernetes import client, config
+    from kubernetes.config import kube_config
 
     listed = os.pathsep.join(map(str, files))
     contexts, active = config.list_kube_config_contexts(listed)  # type: ignore[no-untyped-call]
@@ -131,9 +135,22 @@ def _load_files(settings: Any, context: str | None, files: tuple[Path, ...]) -> 
     complaints = _Complaints()
     logging.getLogger().addHandler(complaints)
     try:
-        config.load_kube_config(  # type: ignore[no-untyped-call]
-            listed, context=context, client_configuration=settings, persist_config=False
-        )
+        with tempfile.TemporaryDirectory(prefix="podtracer-") as folder:
+            try:
+                config.load_kube_config(  # type: ignore[no-untyped-call]
+                    listed, context=context, client_configuration=settings, persist_config=False, temp_file_path=folder
+                )
+                if not re.match(r"https?://[^/]", settings.host):
+                    raise InputError(
+                        f"the kubeconfig's server {settings.host!r} is no address: it begins with https://"
+                    )
+                api = client.ApiClient(settings)
+                _take_certificates(api, settings)
+            finally:
+                # It remembers what it wrote, and would give the same files again.
+                written: dict[str, str] = getattr(kube_config, "_temp_files", {})
+                for content in [key for key, path in written.items() if path.startswith(folder)]:
+                    del written[content]
     finally:
         logging.getLogger().removeHandler(complaints)
     if complaints.said:
@@ -141,7 +158,23 @@ def _load_files(settings: Any, context: str | None, files: tuple[Path, ...]) -> 
             f"the kubeconfig's credential plugin gave none ({_flat(complaints.said[0])[:200]}): "
             "install it, or log in again"
         )
-    return str(chosen.get("name", "")), (chosen.get("context") or {}).get("namespace") or "default"
+    return Cluster(api, (chosen.get("context") or {}).get("namespace") or "default", str(chosen.get("name", "")))
+
+
+def _take_certificates(api: Any, settings: Any) -> None:
+    """Give the client's connections the certificates as they are now, in place of the files' names."""
+    import ssl
+
+    tls = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+    if not settings.verify_ssl:
+        tls.check_hostname = False
+        tls.verify_mode = ssl.CERT_NONE
+    if settings.cert_file:
+        tls.load_cert_chain(settings.cert_file, settings.key_file)
+    words = api.rest_client.pool_manager.connection_pool_kw
+    for name in ("ca_certs", "cert_file", "key_file"):
+        words.pop(name, None)
+    words["ssl_context"] = tls
 
 
 class _Complaints(logging.Handler):

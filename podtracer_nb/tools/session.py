@@ -25,10 +25,18 @@ from podtracer_nb.tools.lines import any_tool
 from podtracer_nb.tools.tcpdump import TCPDUMP
 from podtracer_nb.tools.tool import Command, Options, Tool
 
-__all__ = ["Job", "Progress", "Session", "find"]
+__all__ = ["ENDINGS", "Job", "Progress", "Session", "find"]
 
 Result = TypeVar("Result")
 
+#: How a run ended that did not end by itself, for people.
+ENDINGS = {
+    "timer": "stopped by its timer",
+    "bytes": "stopped at its byte limit",
+    "target-gone": "stopped: the pod is gone",
+    "disk": "stopped: the disk is full",
+    "parent-gone": "stopped: its parent went away",
+}
 _TOOLS: Mapping[str, Tool] = {"tcpdump": TCPDUMP}
 _TICK = 0.25  # seconds between two reports of progress
 _REPORT = 2.0  # seconds between two questions for a tool's own counters, at the least

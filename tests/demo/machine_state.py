@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -45,10 +46,20 @@ def network_namespaces() -> set[str]:
     return found
 
 
-def own_links_and_mounts() -> tuple[str, list[str]]:
-    """Return this process' own links and mounts: a demo touches neither."""
+def own_links_and_mounts() -> tuple[list[str], list[str]]:
+    """Return this process' own links and mounts: a demo touches neither.
+
+    Without those that come and go with the pods of a Kubernetes on this machine.
+    """
     links = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
-    return links, sorted(Path("/proc/self/mountinfo").read_text().splitlines())
+    mounts = Path("/proc/self/mountinfo").read_text()
+    return tuple(
+        sorted(line for line in text.splitlines() if not re.search(pods, line))
+        for text, pods in (
+            (links, r"^veth|^podtracer-"),
+            (mounts, r"kubelet|/netns/|podtracer-cluster|containers/storage"),
+        )
+    )  # type: ignore[return-value]
 
 
 def inside(pod: str, argv: Sequence[str], kinds: tuple[str, ...] = ("net",)) -> subprocess.CompletedProcess[str]:

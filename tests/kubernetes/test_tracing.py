@@ -7,6 +7,8 @@ import importlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -404,3 +406,14 @@ def test_refusals_leave_nothing_behind() -> None:
     for _ in range(50):
         refuse()
     assert held() == before
+
+
+def test_a_run_that_is_killed_leaves_no_key_on_the_disk(shop: Kubectl, tmp_path: Path) -> None:
+    web = f"shop/{web_pods(shop)[0]['metadata']['name']}"
+    words = ["run", "tcpdump", "--pod", web, "-f", str(tmp_path / "killed.pcap"), "--", "-i", "eth0"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen([sys.executable, "-m", "podtracer_nb.cli", *words], env=environment) as process:
+        wait_for("it captures", (tmp_path / "killed.pcap").exists)
+        process.kill()
+    wait_for("the recording says how it ended", lambda: "reason" in (tmp_path / "killed.pcap.json").read_text())
+    assert {path.name for path in tmp_path.iterdir()} - {"state", "recordings"} == {"killed.pcap", "killed.pcap.json"}
