@@ -72,7 +72,7 @@ def test_t_ends_the_run_and_the_file_is_whole(podtracer: Podtracer, tmp_path: Pa
     done = podtracer("run", "tcpdump", "--pod", "web", "-n", "demo", "-t", "1s", "-f", "x.pcap")
     assert done.returncode == 0, done.stderr
     assert time.monotonic() - begun < 10
-    assert b"stopped by: timer" in done.stderr
+    assert b"stopped by its timer" in done.stderr
     frame = podtracer_nb.read_pcap(tmp_path / "x.pcap")
     assert frame.attrs["podtracer"]["capture"]["damage"] is None
 
