@@ -16,6 +16,7 @@ The loop stops, and ordinary Python resumes it, when a column, a table or the bu
 from __future__ import annotations
 
 import cython
+import numpy
 
 compiled: bool = cython.compiled
 
@@ -74,6 +75,27 @@ def _place(product: cython.ulonglong, shift: cython.int) -> cython.Py_ssize_t:
         return (product & _ALL) >> shift
 
 
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _word(data: cython.p_const_uchar, at: cython.Py_ssize_t) -> cython.ulonglong:
+    """Return eight bytes as one number, in the order that one load gives; the caller knows that they are there."""
+    low: cython.ulonglong = (
+        (cython.cast(cython.uint, data[at + 3]) << 24)
+        | (cython.cast(cython.uint, data[at + 2]) << 16)
+        | (cython.cast(cython.uint, data[at + 1]) << 8)
+        | data[at]
+    )
+    high: cython.ulonglong = (
+        (cython.cast(cython.uint, data[at + 7]) << 24)
+        | (cython.cast(cython.uint, data[at + 6]) << 16)
+        | (cython.cast(cython.uint, data[at + 5]) << 8)
+        | data[at + 4]
+    )
+    return (high << 32) | low
+
+
 @cython.final
 @cython.cclass
 class Numbers:
@@ -84,8 +106,7 @@ class Numbers:
     `values[code]` is the number. `grow` is for ordinary Python, `code` for the loop.
     """
 
-    keys: cython.ulonglong[::1]
-    codes: cython.int[::1]
+    slots: cython.ulonglong[::1]
     values: cython.ulonglong[::1]
     count = cython.declare(cython.int, visibility="readonly")
     limit = cython.declare(cython.int, visibility="readonly")
@@ -100,13 +121,12 @@ class Numbers:
         self.count = 0
         self.limit = 0
 
-    def grow(self, keys: object, codes: object, values: object, slots: int, limit: int) -> None:
-        """Take larger arrays: `keys` and `codes` zeroed with `slots` (a power of two) places, `values` with the old."""
-        self.keys = keys
-        self.codes = codes
+    def grow(self, slots: object, values: object, places: int, limit: int) -> None:
+        """Take larger arrays: `slots` zeroed with `places` (a power of two) pairs, `values` with the old in it."""
+        self.slots = slots
         self.values = values
-        self.mask = slots - 1
-        self.shift = 65 - slots.bit_length()
+        self.mask = places - 1
+        self.shift = 65 - places.bit_length()
         self.limit = limit
         code: cython.int
         for code in range(self.count):
@@ -124,10 +144,10 @@ class Numbers:
     @cython.exceptval(check=False)
     def place(self, key: cython.ulonglong, code: cython.int) -> cython.void:
         at: cython.Py_ssize_t = self.slot(key)
-        while self.keys[at] != 0:
+        while self.slots[2 * at] != 0:
             at = (at + 1) & self.mask
-        self.keys[at] = key + 1
-        self.codes[at] = code
+        self.slots[2 * at] = key + 1
+        self.slots[2 * at + 1] = code
 
     @cython.cfunc
     @cython.inline
@@ -135,13 +155,13 @@ class Numbers:
     @cython.exceptval(check=False)
     def code(self, key: cython.ulonglong) -> cython.int:
         at: cython.Py_ssize_t = self.slot(key)
-        while self.keys[at] != 0:
-            if self.keys[at] == key + 1:
-                return self.codes[at]
+        while self.slots[2 * at] != 0:
+            if self.slots[2 * at] == key + 1:
+                return self.slots[2 * at + 1]
             at = (at + 1) & self.mask
         new: cython.int = self.count
-        self.keys[at] = key + 1
-        self.codes[at] = new
+        self.slots[2 * at] = key + 1
+        self.slots[2 * at + 1] = new
         self.values[new] = key
         self.count = new + 1
         return new
@@ -267,7 +287,8 @@ class Addresses:
 class Names:
     """A dictionary of domain names, kept as uncompressed labels (length, bytes, …), to codes in order of arrival.
 
-    Name `code` is `text[starts[code]:starts[code + 1]]`. `scratch` is where the loop spells a name out.
+    Name `code` is `text[starts[code]:starts[code + 1]]`. `scratch` is where the loop spells a compressed name out, and
+    `keys` 64 secret 32-bit numbers.
     """
 
     slots: cython.int[::1]
@@ -275,6 +296,7 @@ class Names:
     starts: cython.longlong[::1]
     text: cython.uchar[::1]
     scratch: cython.uchar[::1]
+    keys: cython.ulonglong[::1]
     count = cython.declare(cython.int, visibility="readonly")
     limit = cython.declare(cython.int, visibility="readonly")
     text_limit: cython.longlong
@@ -283,9 +305,10 @@ class Names:
     secret: cython.ulonglong
     other_secret: cython.ulonglong
 
-    def __init__(self, secret: int, other_secret: int, scratch: object) -> None:
+    def __init__(self, secret: int, other_secret: int, keys: object, scratch: object) -> None:
         self.secret = secret | 1
-        self.other_secret = other_secret
+        self.other_secret = other_secret | 1
+        self.keys = keys
         self.scratch = scratch
         self.count = 0
         self.limit = 0
@@ -314,46 +337,60 @@ class Names:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def same(self, code: cython.int, size: cython.Py_ssize_t) -> cython.bint:
+    def same(self, code: cython.int, name: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.bint:
         start: cython.Py_ssize_t = self.starts[code]
         if self.starts[code + 1] - start != size:
             return False
-        i: cython.Py_ssize_t
-        for i in range(size):
-            if self.text[start + i] != self.scratch[i]:
-                return False
-        return True
+        i: cython.Py_ssize_t = 0
+        if cython.compiled:
+            known: cython.p_const_uchar = cython.address(self.text[start])
+            while size - i >= 8:
+                if _word(known, i) != _word(name, i):
+                    return False
+                i += 8
+            while i < size:
+                if known[i] != name[i]:
+                    return False
+                i += 1
+            return True
+        else:
+            return self.text[start : start + size] == name[:size]
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def code(self, size: cython.Py_ssize_t) -> cython.int:
-        """Return the code of the `size` bytes in `scratch`."""
-        mixed: cython.ulonglong = self.other_secret
-        four: cython.ulonglong
-        i: cython.Py_ssize_t
-        # The scratch is longer than any name by more than three bytes, which are 0 here.
-        for i in range(3):
-            self.scratch[size + i] = 0
-        for i in range(0, size, 4):
-            four = self.scratch[i]
-            four = (four << 8) | self.scratch[i + 1]
-            four = (four << 8) | self.scratch[i + 2]
-            four = (four << 8) | self.scratch[i + 3]
-            mixed = ((mixed ^ four) * self.secret) & _ALL
-            mixed = mixed ^ (mixed >> 32)
-        mixed = (mixed * self.secret) & _ALL
+    def code(self, name: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.int:
+        """Return the code of the `size` bytes at `name`, a pointer in the compiled build and a memoryview in the other.
+
+        The hash is NH (Black et al. 1999, UMAC): sums of 32-bit words and secret keys, multiplied in pairs.
+        """
+        mixed: cython.ulonglong = (self.other_secret * size) & _ALL
+        word: cython.ulonglong
+        i: cython.Py_ssize_t = 0
+        while size - i >= 8:
+            word = _word(name, i)
+            mixed += ((word + self.keys[i >> 2]) & _LOWER) * (((word >> 32) + self.keys[(i >> 2) + 1]) & _LOWER)
+            i += 8
+        if i < size:
+            word = 0
+            while i < size:
+                word = (word << 8) | name[i]
+                i += 1
+            i = (size - 1) & -8
+            mixed += ((word + self.keys[i >> 2]) & _LOWER) * (((word >> 32) + self.keys[(i >> 2) + 1]) & _LOWER)
+        mixed &= _ALL
+        mixed = ((mixed ^ (mixed >> 32)) * self.secret) & _ALL
         at: cython.Py_ssize_t = mixed >> self.shift
         code: cython.int = self.slots[at] - 1
         while code >= 0:
-            if self.hashes[code] == mixed and self.same(code, size):
+            if self.hashes[code] == mixed and self.same(code, name, size):
                 return code
             at = (at + 1) & self.mask
             code = self.slots[at] - 1
         new: cython.int = self.count
         start: cython.Py_ssize_t = self.starts[new]
         for i in range(size):
-            self.text[start + i] = self.scratch[i]
+            self.text[start + i] = name[i]
         self.starts[new + 1] = start + size
         self.hashes[new] = mixed
         self.slots[at] = new + 1
@@ -547,6 +584,115 @@ class Dissector:
         self.dns_response = memory["dns_response"]
         self.error = memory["error"]
 
+    def clear(self, start: int, stop: int) -> None:
+        """Make rows `start` to `stop` say "not there".
+
+        One column after the other: what is written so is still in the cache when the loop writes into it, whereas forty
+        columns written a row at a time are more than a processor fetches ahead.
+        """
+        if not cython.compiled:
+            for name, value in ABSENT.items():
+                numpy.asarray(getattr(self, name))[start:stop] = value
+            return
+        first: cython.Py_ssize_t = start
+        last: cython.Py_ssize_t = stop
+        row: cython.Py_ssize_t
+        with cython.nogil:
+            for row in range(first, last):
+                self.interface[row] = -1
+            for row in range(first, last):
+                self.eth_src[row] = -1
+            for row in range(first, last):
+                self.eth_dst[row] = -1
+            for row in range(first, last):
+                self.src[row] = -1
+            for row in range(first, last):
+                self.dst[row] = -1
+            for row in range(first, last):
+                self.proto[row] = -1
+            for row in range(first, last):
+                self.ip_frag[row] = -1
+            for row in range(first, last):
+                self.tcp_flags[row] = -1
+            for row in range(first, last):
+                self.arp_op[row] = -1
+            for row in range(first, last):
+                self.dns_qname[row] = -1
+            for row in range(first, last):
+                self.dns_qtype[row] = -1
+            for row in range(first, last):
+                self.dns_rcode[row] = -1
+            for row in range(first, last):
+                self.error[row] = -1
+            for row in range(first, last):
+                self.vlan_mask[row] = 1
+            for row in range(first, last):
+                self.sport_mask[row] = 1
+            for row in range(first, last):
+                self.payload_length_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_mss_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_wscale_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_tsval_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_sack_left_mask[row] = 1
+            for row in range(first, last):
+                self.icmp_type_mask[row] = 1
+            for row in range(first, last):
+                self.dns_id_mask[row] = 1
+            for row in range(first, last):
+                self.time[row] = 0
+            for row in range(first, last):
+                self.length[row] = 0
+            for row in range(first, last):
+                self.caplen[row] = 0
+            for row in range(first, last):
+                self.offset[row] = 0
+            for row in range(first, last):
+                self.ethertype[row] = 0
+            for row in range(first, last):
+                self.vlan[row] = 0
+            for row in range(first, last):
+                self.ip_version[row] = 0
+            for row in range(first, last):
+                self.ip_ttl[row] = 0
+            for row in range(first, last):
+                self.ip_id[row] = 0
+            for row in range(first, last):
+                self.sport[row] = 0
+            for row in range(first, last):
+                self.dport[row] = 0
+            for row in range(first, last):
+                self.payload_length[row] = 0
+            for row in range(first, last):
+                self.tcp_seq[row] = 0
+            for row in range(first, last):
+                self.tcp_ack[row] = 0
+            for row in range(first, last):
+                self.tcp_window[row] = 0
+            for row in range(first, last):
+                self.tcp_mss[row] = 0
+            for row in range(first, last):
+                self.tcp_wscale[row] = 0
+            for row in range(first, last):
+                self.tcp_tsval[row] = 0
+            for row in range(first, last):
+                self.tcp_tsecr[row] = 0
+            for row in range(first, last):
+                self.tcp_sack_left[row] = 0
+            for row in range(first, last):
+                self.tcp_sack_right[row] = 0
+            for row in range(first, last):
+                self.icmp_type[row] = 0
+            for row in range(first, last):
+                self.icmp_code[row] = 0
+            for row in range(first, last):
+                self.dns_id[row] = 0
+            for row in range(first, last):
+                self.dns_response[row] = 0
+
     def widen(self, name: str, memory: dict[str, object]) -> None:
         """Take 32-bit code columns for one dictionary, or the vocabularies, about to outgrow the narrow ones."""
         if name == "addresses":
@@ -590,6 +736,34 @@ class Dissector:
         if got:
             self.filled += got
         return got
+
+    def follow(self, get: object, buffers: object, headroom: int) -> object:
+        """Read on in the next of `buffers`, which `get` gives by its number and how many bytes are in it.
+
+        The bytes start at `headroom`; what is still to be dissected is put ahead of them. Returns the two numbers, or
+        None where what is left has no room there, and is put into memory of its own. As in `take`, an interrupt loses
+        no byte.
+        """
+        which, got = get()
+        if isinstance(got, BaseException):
+            raise got
+        left = self.filled - self.position
+        buffer = buffers[which]
+        start = headroom - left
+        stop = headroom + got
+        if start < 0:
+            joined = memoryview(bytearray(left + got))
+            joined[left:] = buffer[headroom:stop]
+            buffer = joined
+            start = 0
+            stop = left + got
+        if left:
+            buffer[start : start + left] = self.buffer[self.position : self.filled]
+        self.base += self.position - start
+        self.buffer = buffer
+        self.position = start
+        self.filled = stop
+        return which, got
 
     def pump(self, readinto: object, buffer: object) -> int:
         """Dissect and read on, in turns, until something other than bytes is missing or no more came.
@@ -1168,7 +1342,11 @@ class Dissector:
             return
         bits: cython.int = self.be16(at + 12)
         header: cython.Py_ssize_t = (bits >> 12) * 4
-        self.ports(row, at)
+        source: cython.int = self.be16(at)
+        destination: cython.int = self.be16(at + 2)
+        self.sport[row] = source
+        self.dport[row] = destination
+        self.sport_mask[row] = 0
         self.tcp_seq[row] = self.be32(at + 4)
         self.tcp_ack[row] = self.be32(at + 8)
         self.tcp_window[row] = self.be16(at + 14)
@@ -1191,7 +1369,7 @@ class Dissector:
         else:
             self.tcp_options(row, at + 20, at + header, end, wire)
         # RFC 1035 section 4.2.2: over TCP a message comes after its length. Only one that starts a segment is found.
-        if (self.sport[row] == 53 or self.dport[row] == 53) and end - at - header >= 14:
+        if (source == 53 or destination == 53) and end - at - header >= 14:
             at += header
             if 12 <= self.be16(at) <= wire - at - 2:
                 if end - at - 2 > self.be16(at):
@@ -1263,7 +1441,11 @@ class Dissector:
             self.short(row, end, wire, _BAD_UDP)
             return
         size: cython.Py_ssize_t = self.be16(at + 4)
-        self.ports(row, at)
+        source: cython.int = self.be16(at)
+        destination: cython.int = self.be16(at + 2)
+        self.sport[row] = source
+        self.dport[row] = destination
+        self.sport_mask[row] = 0
         if size == 0:
             size = wire - at  # a jumbogram, RFC 2675 section 4
         if size < 8:
@@ -1278,8 +1460,6 @@ class Dissector:
             wire = at + size
             if end > wire:
                 end = wire
-        source: cython.int = self.sport[row]
-        destination: cython.int = self.dport[row]
         # DNS, multicast DNS (RFC 6762) and LLMNR (RFC 4795) share one message format.
         if (
             source == 53
@@ -1323,7 +1503,12 @@ class Dissector:
             self.dns_rcode[row] = self.word(_RCODE, bits & 15)
         if self.be16(at + 4) == 0:
             return
-        size = self.name(at, at + 12, end)
+        size = self.plain_name(at + 12, end)
+        after = at + 12 + size
+        compressed: cython.bint = size == -2
+        if compressed:
+            size = self.name(at, at + 12, end)
+            after = self.after_name(at + 12, end) if size > 0 else end
         if size == 0:
             if whole:
                 self.short(row, end, wire, _BAD_DNS)
@@ -1331,12 +1516,18 @@ class Dissector:
         if size < 0:
             self.fail(row, _BAD_DNS)
             return
-        after = self.after_name(at + 12, end)
         if end - after < 4:
             if whole:
                 self.short(row, end, wire, _BAD_DNS)
             return
-        code = self.names.code(size)
+        if cython.compiled:
+            name: cython.p_const_uchar = cython.address(self.names.scratch[0])
+            if not compressed:
+                name = cython.address(self.buffer[at + 11 + size])
+                name = cython.address(self.buffer[at + 12])
+            code = self.names.code(name, size)
+        else:
+            code = self.names.code(self.names.scratch if compressed else self.buffer[at + 12 : after], size)
         if self.wide_names:
             self.dns_qname_wide[row] = code
         else:
@@ -1345,6 +1536,26 @@ class Dissector:
             self.dns_qtype_wide[row] = self.word(_QTYPE, self.be16(after))
         else:
             self.dns_qtype[row] = self.word(_QTYPE, self.be16(after))
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def plain_name(self, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return the size of the name at `at`, 0 where it is cut, -1 where it is malformed, -2 where it is compressed."""
+        start: cython.Py_ssize_t = at
+        label: cython.Py_ssize_t
+        while True:
+            if end - at < 1:
+                return 0
+            label = self.buffer[at]
+            if label == 0:
+                return at + 1 - start
+            if label >= 0xC0:
+                return -2
+            if label > 63 or at - start + label + 2 > 255:
+                return -1  # RFC 1035 section 3.1: a label has at most 63 bytes, a name 255
+            at += label + 1
 
     @cython.cfunc
     @cython.nogil
@@ -1376,7 +1587,7 @@ class Dissector:
                 at = target
                 continue
             if label > 63 or size + label + 2 > 255:
-                return -1  # RFC 1035 section 3.1: a label has at most 63 bytes, a name 255
+                return -1
             if end - at < 1 + label:
                 return 0
             for i in range(label + 1):
@@ -1428,3 +1639,54 @@ VOCABULARIES: dict[str, int] = {
     "error": _ERROR,
 }
 """Row of each column's vocabulary in `words` and `word_counts`."""
+
+ABSENT: dict[str, int] = {
+    "interface": -1,
+    "eth_src": -1,
+    "eth_dst": -1,
+    "src": -1,
+    "dst": -1,
+    "proto": -1,
+    "ip_frag": -1,
+    "tcp_flags": -1,
+    "arp_op": -1,
+    "dns_qname": -1,
+    "dns_qtype": -1,
+    "dns_rcode": -1,
+    "error": -1,
+    "vlan_mask": 1,
+    "sport_mask": 1,
+    "payload_length_mask": 1,
+    "tcp_mss_mask": 1,
+    "tcp_wscale_mask": 1,
+    "tcp_tsval_mask": 1,
+    "tcp_sack_left_mask": 1,
+    "icmp_type_mask": 1,
+    "dns_id_mask": 1,
+    "time": 0,
+    "length": 0,
+    "caplen": 0,
+    "offset": 0,
+    "ethertype": 0,
+    "vlan": 0,
+    "ip_version": 0,
+    "ip_ttl": 0,
+    "ip_id": 0,
+    "sport": 0,
+    "dport": 0,
+    "payload_length": 0,
+    "tcp_seq": 0,
+    "tcp_ack": 0,
+    "tcp_window": 0,
+    "tcp_mss": 0,
+    "tcp_wscale": 0,
+    "tcp_tsval": 0,
+    "tcp_tsecr": 0,
+    "tcp_sack_left": 0,
+    "tcp_sack_right": 0,
+    "icmp_type": 0,
+    "icmp_code": 0,
+    "dns_id": 0,
+    "dns_response": 0,
+}
+"""What "not there" looks like in each part of the table that the loop writes."""

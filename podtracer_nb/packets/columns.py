@@ -58,7 +58,7 @@ _TOLD: dict[str, tuple[str, Callable[[Array, Array], object]]] = {
 
 _PAGE = mmap.PAGESIZE
 _ALIGNMENT = 64
-_BLOCK = 16_384
+_BLOCK = 4096
 # Old memory larger than this is handed back while a larger one is filled from it, not after.
 _WORTH_RELEASING = 32 << 20
 _TABLES = {name: [c for c in DICTIONARY_OF if DICTIONARY_OF[c] == name] for name in set(DICTIONARY_OF.values())}
@@ -79,11 +79,6 @@ def _layout() -> list[tuple[str, np.dtype[Any]]]:
 
 
 _FIELDS = _layout()
-# What "not there" looks like in a field that the loop writes only where there is something; elsewhere it is 0.
-_ABSENT = {c.name: -1 for c in COLUMNS if c.dtype == "category"} | {
-    name: 1 for name, _ in _FIELDS if name.endswith("_mask") and name[:-5] not in (*_LEADER, *_TOLD)
-}
-
 BYTES_PER_ROW = sum(dtype.itemsize for _, dtype in _FIELDS)
 """Memory of one packet's row."""
 
@@ -142,17 +137,14 @@ class ColumnMemory:
         """
         if self._prepared <= rows < self.capacity:
             stop = min(self.capacity, rows + _BLOCK)
-            for name, value in _ABSENT.items():
-                self._fields[name][self._prepared : stop] = value
+            self._dissector.clear(self._prepared, stop)
             for field in self._wide.values():
                 field[self._prepared : stop] = -1
             self._prepared = stop
         return self._prepared
 
-    def forget(self, rows: int) -> None:
-        """Make the first `rows` rows as new, to be written again from the top."""
-        for field in self._fields.values():
-            field[:rows] = 0
+    def forget(self) -> None:
+        """Let rows be written again from the top."""
         self._prepared = 0
 
     def widen(self) -> None:

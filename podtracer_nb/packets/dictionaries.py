@@ -58,7 +58,8 @@ class Dictionaries:
         self.addresses = engine.Addresses(_secret(), _secret())
         self.macs = engine.Numbers(_secret(), _secret())
         self.interfaces = engine.Numbers(_secret(), _secret())
-        self.names = engine.Names(_secret(), _secret(), np.zeros(_NAME_BYTES + 4, np.uint8).data)
+        keys = np.array([secrets.randbits(32) for _ in range(_NAME_BYTES // 4)], np.uint64)
+        self.names = engine.Names(_secret(), _secret(), keys.data, np.zeros(_NAME_BYTES, np.uint8).data)
         self._vocabularies: dict[str, int] = engine.VOCABULARIES
         self.words = np.zeros((len(self._vocabularies), 65536), np.int16)
         self.word_order = np.zeros((len(self._vocabularies), 65536), np.int32)
@@ -164,7 +165,7 @@ class Dictionaries:
             )
         else:
             new = _larger(old, {"values": (entries, "u8")})
-            into.grow(np.zeros(slots, np.uint64).data, np.zeros(slots, np.int32).data, new["values"].data, slots, limit)
+            into.grow(np.zeros(2 * slots, np.uint64).data, new["values"].data, slots, limit)
         self._values[table] = new
         self._slots[table] = slots
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import mmap
 import os
 import warnings
 from collections.abc import Iterator
@@ -24,14 +23,14 @@ from podtracer_nb.packets.capture_format import (
 from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.schema import INDEX
-from podtracer_nb.packets.source import Input, Source
+from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned
 
 __all__ = ["Reader", "compiled", "raw", "read", "stream"]
 
 compiled: bool = _dissect.compiled
 """Whether the dissector in use is the compiled one."""
 
-_BUFFER = 1 << 20  # anything from 256 KiB to 2 MiB is as fast, 8 MiB is slower
+_BUFFER = 1 << 19  # anything from 256 KiB to 2 MiB is as fast, 8 MiB is slower
 _RECORD_HEADER = 16
 _FIRST_ROWS = 8192
 # Room is made for this many times the rows so far: less often wrong where the source's size tells how many will come.
@@ -39,6 +38,8 @@ _GROWTH_KNOWN = 8
 _GROWTH_UNKNOWN = 2
 _ROWS_TO_EXPECT_FROM = 65_536
 _NO_LIMIT = 1 << 62
+_WORTH_A_THREAD = 8 << 20
+_HEADROOM = 1 << 18  # room for the first part of a record that goes on in the next buffer
 
 _NOT_A_RECORD = {
     _dissect.REASONS["oversized"]: "the next record claims more bytes than a packet can have",
@@ -59,6 +60,8 @@ class Reader:
         A path, the bytes of a capture, or a binary stream. A path is opened here, and closed at the capture's end.
     count
         Stop after that many packets.
+    threads
+        2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used.
 
     Raises
     ------
@@ -83,12 +86,14 @@ class Reader:
     (1, 68)
     """
 
-    def __init__(self, source: Source, *, count: int | None = None) -> None:
+    def __init__(self, source: Source, *, count: int | None = None, threads: int | None = None) -> None:
         if count is not None and count < 0:
             raise ValueError(f"count is {count}, and a number of packets cannot be negative")
         _warn_if_interpreted()
         self._input = Input(source)
         self._count = count
+        self._threads = _processors() if threads is None else threads
+        self._ahead: ReadAhead | None = None
         self._header: PcapHeader | None = None
         self._head = b""
         self._dictionaries = Dictionaries(_dissect)
@@ -96,6 +101,7 @@ class Reader:
         self._memory = ColumnMemory(self._dissector, self._dictionaries)
         self._memory.grow(0, 1, huge=False)
         self._buffer = memoryview(b"")
+        self._lent: int | None = None  # the buffer read ahead that is dissected now
         self._forgotten = 0  # packets whose rows were given away and written over
         self._yielded = 0
         self._ended = False
@@ -165,7 +171,7 @@ class Reader:
                 chunk = self._make_frame(start, copy=True)
                 self._yielded = self.packets
                 if not keep and not self._ended:
-                    self._memory.forget(self._dissector.row)
+                    self._memory.forget()
                     self._forgotten = self._yielded
                     self._dissector.row = self._dissector.limit = 0
                 yield chunk
@@ -174,7 +180,18 @@ class Reader:
 
     def read_all(self) -> Self:
         """Read to the capture's end, or to `count` packets."""
-        while self._advance(None, pump=self._input.whole is None):
+        if self._header is None:
+            self._begin()
+        size = self._input.size
+        if (
+            self._ahead is None
+            and self._input.path
+            and self._threads > 1
+            and size
+            and size - self.bytes > _WORTH_A_THREAD
+        ):
+            self._ahead = ReadAhead(self._input.readinto, _HEADROOM)
+        while self._advance(None, pump=self._input.whole is None and self._ahead is None):
             pass
         return self
 
@@ -192,6 +209,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the file, where one was opened here."""
+        self._stop_reading_ahead()
         self._input.close()
 
     def __enter__(self) -> Self:
@@ -240,7 +258,7 @@ class Reader:
             HEADER_SIZE,
         )
         if whole is None:
-            self._buffer = _aligned(_BUFFER)
+            self._buffer = aligned(_BUFFER)
             self._dissector.attach(self._buffer, 0)
         else:
             self._dissector.attach(whole[HEADER_SIZE:], len(whole) - HEADER_SIZE)
@@ -278,14 +296,33 @@ class Reader:
         if self._input.whole is not None:
             return 0
         dissector = self._dissector
+        if self._ahead is not None:
+            return self._next_ahead(self._ahead)
         dissector.compact(self._buffer)
         if dissector.filled == len(self._buffer):
             # A record larger than the buffer. It grows with what has come, not with what the record claims.
-            larger = _aligned(2 * len(self._buffer))
+            larger = aligned(2 * len(self._buffer))
             larger[: dissector.filled] = self._buffer
             dissector.attach(larger, dissector.filled)
             self._buffer = larger
         return int(dissector.take(self._input.readinto, self._buffer[dissector.filled :]))
+
+    def _next_ahead(self, ahead: ReadAhead) -> int:
+        """Go on with the buffer that was filled meanwhile; return how many bytes came, 0 at the end."""
+        try:
+            number, got = self._dissector.follow(ahead.get, ahead.buffers, _HEADROOM)
+        except OSError:
+            self._stop_reading_ahead()
+            raise
+        if self._lent is not None:
+            ahead.give_back(self._lent)
+        self._lent = number
+        return int(got)
+
+    def _stop_reading_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = self._lent = None
 
     def _leftover(self) -> str | None:
         """Say what is wrong with bytes that are left at the end, if any are."""
@@ -299,7 +336,7 @@ class Reader:
     def _end(self, reason: str | None) -> None:
         """Note that nothing more will come, and why."""
         self._ended = True
-        self._input.close()
+        self.close()
         self._buffer = memoryview(b"")
         self._dissector.attach(self._buffer, 0)
         if reason is not None:
@@ -341,7 +378,7 @@ class Reader:
         return frame
 
 
-def read(source: Source, *, count: int | None = None) -> pd.DataFrame:
+def read(source: Source, *, count: int | None = None, threads: int | None = None) -> pd.DataFrame:
     """Read a capture into one frame.
 
     Parameters
@@ -350,6 +387,8 @@ def read(source: Source, *, count: int | None = None) -> pd.DataFrame:
         A path, the bytes of a capture, or a binary stream, which is read to its end.
     count
         Stop after that many packets.
+    threads
+        See `Reader`.
 
     Returns
     -------
@@ -381,7 +420,7 @@ def read(source: Source, *, count: int | None = None) -> pd.DataFrame:
     >>> frame.attrs["podtracer"]["capture"]["linktype_name"]
     'EN10MB'
     """
-    with Reader(source, count=count) as reader:
+    with Reader(source, count=count, threads=threads) as reader:
         return reader.read_all().frame()
 
 
@@ -469,12 +508,8 @@ def raw(path: str | os.PathLike[str], offset: int, caplen: int) -> bytes:
         return os.pread(file.fileno(), caplen, offset)
 
 
-def _aligned(size: int) -> memoryview:
-    """Return a buffer that starts on a page: the kernel copies into it twice as fast as into a bytearray's memory.
-
-    Its copy (`rep movsb`) is slow where source and destination do not share their alignment within 32 bytes.
-    """
-    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

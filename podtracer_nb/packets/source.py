@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import mmap
 import os
+import queue
 import select
 import stat
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Input", "Source"]
+__all__ = ["Input", "ReadAhead", "Source", "aligned"]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Any
 """A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`."""
@@ -112,3 +116,76 @@ def _blocking(stream: Any) -> bool:
         return os.get_blocking(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return False
+
+
+_AHEAD_BYTES = 1 << 20
+_AHEAD_BUFFERS = 3
+
+
+class ReadAhead:
+    """A thread that reads on into other buffers while what it read before is worked on.
+
+    Reading and what it works with hold no lock of Python's for most of their time, so the two share two processors.
+
+    Parameters
+    ----------
+    readinto
+        As `Input.readinto`.
+    headroom
+        Bytes to leave free at the start of each buffer.
+
+    Attributes
+    ----------
+    buffers
+        The buffers.
+    get
+        Waits for the next one filled: its number, and how many bytes are in it, 0 at the end, or the error that reading
+        met.
+    """
+
+    def __init__(self, readinto: Callable[[memoryview], int], headroom: int) -> None:
+        self.buffers = [aligned(headroom + _AHEAD_BYTES) for _ in range(_AHEAD_BUFFERS)]
+        self._free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        ready: queue.SimpleQueue[tuple[int, int | BaseException]] = queue.SimpleQueue()
+        self.get = ready.get
+        for number in range(_AHEAD_BUFFERS):
+            self._free.put(number)
+        rooms = [buffer[headroom:] for buffer in self.buffers]
+        # The thread knows nothing of this object, and ends with it.
+        self._stop = weakref.finalize(self, self._free.put, None)
+        self._thread = threading.Thread(target=_read_on, args=(readinto, rooms, self._free, ready), daemon=True)
+        self._thread.start()
+
+    def give_back(self, number: int) -> None:
+        """Let a buffer be filled again."""
+        self._free.put(number)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop()
+        self._thread.join()
+
+
+def _read_on(
+    readinto: Callable[[memoryview], int],
+    rooms: list[memoryview],
+    free: queue.SimpleQueue[int | None],
+    ready: queue.SimpleQueue[tuple[int, int | BaseException]],
+) -> None:
+    while (number := free.get()) is not None:
+        try:
+            got = readinto(rooms[number])
+        except BaseException as error:  # noqa: BLE001 - raised again where the bytes are waited for
+            ready.put((number, error))
+            return
+        ready.put((number, got))
+        if got == 0:
+            return
+
+
+def aligned(size: int) -> memoryview:
+    """Return a buffer that starts on a page: the kernel copies into it twice as fast as into a bytearray's memory.
+
+    Its copy (`rep movsb`) is slow where source and destination do not share their alignment within 32 bytes.
+    """
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

@@ -62,7 +62,7 @@ class Checked:
     def overreads(self, link: str, data: bytes, missing: int = 0) -> bool:
         """Dissect one record; return whether a byte outside its buffer, which lacks the last few, was asked for."""
         dissector = self.dissector
-        self.memory.forget(1)
+        self.memory.forget()
         dissector.row = 0
         self.memory.prepare(0)
         dissector.begin(self.engine.LINKS[link], False, 1000, 262_144, 24)
@@ -97,7 +97,9 @@ def pointers() -> list[bytes]:
     """Return DNS questions with compression pointers for names."""
     dns = ETHER / IP(src=CLIENT, dst=SERVER) / UDP(sport=40000, dport=53)
     head = struct.pack("!HHHHHH", 1, 0x0100, 1, 0, 0, 0)
-    return [bytes(dns / (head + name + b"\0\1\0\1")) for name in _POINTERS]
+    # Into the header, where what counts the last section is a label that goes to the message's end, and beyond it.
+    into = [(struct.pack("!HHHHHH", 1, 0x0100, 1, 0, 0, size), b"\xc0\x0b") for size in (5, 6, 0x3F)]
+    return [bytes(dns / (head + name + b"\0\1\0\1")) for head, name in [*((head, n) for n in _POINTERS), *into]]
 
 
 def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
