@@ -26,12 +26,19 @@ _NEED_ROWS = cython.declare(cython.int, 1)
 _NEED_TABLES = cython.declare(cython.int, 2)
 _OVERSIZED = cython.declare(cython.int, 3)
 _ZEROS = cython.declare(cython.int, 4)
+_OTHER_BLOCK = cython.declare(cython.int, 5)
+_BAD_BLOCK = cython.declare(cython.int, 6)
+_NO_INTERFACE = cython.declare(cython.int, 7)
+_OPTIONS = cython.declare(cython.int, 8)
 
 _LINK_NONE = cython.declare(cython.int, 0)
 _LINK_ETHERNET = cython.declare(cython.int, 1)
 _LINK_SLL = cython.declare(cython.int, 2)
 _LINK_SLL2 = cython.declare(cython.int, 3)
 _LINK_RAW = cython.declare(cython.int, 4)
+_LINK_NULL = cython.declare(cython.int, 5)
+_LINK_LOOP = cython.declare(cython.int, 6)
+_LINK_PPP = cython.declare(cython.int, 7)
 
 _PROTOCOL = cython.declare(cython.int, 0)
 _FLAGS = cython.declare(cython.int, 1)
@@ -57,10 +64,19 @@ _BAD_UDP = cython.declare(cython.int, 10)
 _BAD_ICMP = cython.declare(cython.int, 11)
 _BAD_DNS = cython.declare(cython.int, 12)
 _BAD_LINK = cython.declare(cython.int, 13)
+_BAD_PPP = cython.declare(cython.int, 14)
+_BAD_LOOPBACK = cython.declare(cython.int, 15)
 
 _ALL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 _LOWER = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 _SECOND = cython.declare(cython.longlong, 1000000000)
+# 64 bits of nanoseconds reach this many seconds, and a little further, to both sides of 1970; less than all is NaT.
+_FAR = cython.declare(cython.ulonglong, 20000000000)
+_LAST_SECOND = cython.declare(cython.longlong, 9223372035)
+_MOST = cython.declare(cython.longlong, 0x7FFFFFFFFFFFFFFF)
+_NO_TIME = cython.declare(cython.longlong, -_MOST - 1)
+# Options beside a packet's bytes: a block may be this much larger than the packet.
+_OPTIONS_MAXIMUM = cython.declare(cython.longlong, 1048576)
 
 
 @cython.cfunc
@@ -120,6 +136,10 @@ class Numbers:
         self.other_secret = other_secret | 1
         self.count = 0
         self.limit = 0
+
+    def intern(self, key: int) -> int:
+        """Return the code of a number, for which there must be room."""
+        return self.code(key)
 
     def grow(self, slots: object, values: object, places: int, limit: int) -> None:
         """Take larger arrays: `slots` zeroed with `places` (a power of two) pairs, `values` with the old in it."""
@@ -417,6 +437,21 @@ class Dissector:
 
     link: cython.int
     swapped: cython.bint
+    blocks: cython.bint
+    header: cython.Py_ssize_t
+
+    # pcapng: what is known of each interface, and where a packet's options lie.
+    interface_count: cython.Py_ssize_t
+    interface_link: cython.int[::1]
+    interface_code: cython.int[::1]
+    interface_snaplen: cython.longlong[::1]
+    interface_shift: cython.int[::1]
+    interface_per: cython.ulonglong[::1]
+    interface_multiplier: cython.ulonglong[::1]
+    interface_divisor: cython.ulonglong[::1]
+    interface_offset: cython.longlong[::1]
+    options_start: cython.Py_ssize_t
+    options_stop: cython.Py_ssize_t
 
     # What the packet before had: packets come in trains, and a comparison costs less than two look-ups.
     last_pair: cython.ulonglong
@@ -506,6 +541,11 @@ class Dissector:
         self.word_counts = dictionaries.word_counts
         self.link = _LINK_NONE
         self.swapped = False
+        self.blocks = False
+        self.header = 16
+        self.interface_count = 0
+        self.options_start = 0
+        self.options_stop = 0
         self.fraction = 1
         self.largest = 0
         self.last_pair = 0
@@ -522,17 +562,57 @@ class Dissector:
         self.row = 0
         self.limit = 0
 
-    def begin(self, link: int, swapped: bool, fraction: int, largest: int, base: int) -> None:
+    def begin(self, link: int, swapped: bool, fraction: int, largest: int, base: int, header: int = 16) -> None:
         """Take what the capture's header says.
 
         `link` is one of `LINKS`; `swapped` True for big-endian records; `fraction` the nanoseconds in one unit of a
-        record's time fraction; `largest` the most bytes a record may claim; `base` the first record's offset.
+        record's time fraction; `largest` the most bytes a record may claim; `base` the first record's offset; `header`
+        the bytes of a record's header, 24 in a modified pcap.
         """
         self.link = link
         self.swapped = swapped
         self.fraction = fraction
         self.largest = largest
         self.base = base
+        self.header = header
+        self.blocks = False
+
+    def begin_blocks(self, swapped: bool, largest: int) -> None:
+        """Take what a pcapng section's header says: see `begin`. Its interfaces are told by `describe`."""
+        self.swapped = swapped
+        self.largest = largest
+        self.blocks = True
+        self.interface_count = 0
+
+    def describe(self, memory: dict[str, object], count: int, largest: int) -> None:
+        """Take the arrays that describe the interfaces of a pcapng section, `count` of them.
+
+        link: one of `LINKS`; code: the interface's code in the dictionary; snaplen; offset: seconds to be added; and
+        what a tick is. shift n >= 0 is a tick of 2**-n seconds; else there are `per` ticks in a second, and the rest is
+        multiplied, then divided, to give nanoseconds.
+        """
+        self.interface_link = memory["link"]
+        self.interface_code = memory["code"]
+        self.interface_snaplen = memory["snaplen"]
+        self.interface_shift = memory["shift"]
+        self.interface_per = memory["per"]
+        self.interface_multiplier = memory["multiplier"]
+        self.interface_divisor = memory["divisor"]
+        self.interface_offset = memory["offset"]
+        self.interface_count = count
+        self.largest = largest
+
+    def peek(self, size: int) -> bytes:
+        """Return so many of the bytes that are there and not dissected yet, or as many as there are."""
+        return bytes(self.buffer[self.position : min(self.position + size, self.filled)])
+
+    def options(self) -> bytes:
+        """Return the options of the packet read last."""
+        return bytes(self.buffer[self.options_start : self.options_stop])
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes that are there."""
+        self.position += size
 
     def columns(self, memory: dict[str, object]) -> None:
         """Take the columns' memory: one array or memoryview a name."""
@@ -773,7 +853,7 @@ class Dissector:
         reason: cython.int
         while True:
             with cython.nogil:
-                reason = self.walk()
+                reason = self.walk_blocks() if self.blocks else self.walk()
             if reason != _NEED_BYTES:
                 return reason
             self.compact(buffer)
@@ -785,7 +865,7 @@ class Dissector:
         """Dissect records until something is missing; return which (see `REASONS`)."""
         reason: cython.int
         with cython.nogil:
-            reason = self.walk()
+            reason = self.walk_blocks() if self.blocks else self.walk()
         return reason
 
     # Big and little-endian loads. Compiled, they go through a pointer with constant offsets, which compilers turn into
@@ -927,6 +1007,7 @@ class Dissector:
         at: cython.Py_ssize_t = self.position
         row: cython.Py_ssize_t = self.row
         stop: cython.Py_ssize_t = row
+        header: cython.Py_ssize_t = self.header
         reason: cython.int = _NEED_ROWS
         wire: cython.longlong
         captured: cython.longlong
@@ -942,7 +1023,7 @@ class Dissector:
                     reason = _NEED_TABLES
                     break
                 stop += row
-            if self.filled - at < 16:
+            if self.filled - at < header:
                 reason = _NEED_BYTES
                 break
             if self.swapped:
@@ -961,10 +1042,13 @@ class Dissector:
             if captured == 0 and wire == 0 and seconds == 0 and fraction == 0:
                 reason = _ZEROS
                 break
-            if captured > self.filled - at - 16:
+            if captured > self.filled - at - header:
                 reason = _NEED_BYTES
                 break
-            at += 16
+            if header == 24:
+                # The interface's number, and more that other fields say too: libpcap, sf-pcap.c, pcap_sf_patched_pkthdr.
+                self.numbered(row, self.be32(at + 16) if self.swapped else self.le32(at + 16))
+            at += header
             self.time[row] = seconds * _SECOND + fraction * self.fraction
             self.length[row] = wire
             self.caplen[row] = captured
@@ -982,6 +1066,182 @@ class Dissector:
         self.row = row
         self.position = at
         return reason
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def number(self, at: cython.Py_ssize_t) -> cython.longlong:
+        """Return 32 bits in the byte order of the file."""
+        value: cython.longlong = self.be32(at) if self.swapped else self.le32(at)
+        return value
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def numbered(self, row: cython.Py_ssize_t, number: cython.longlong) -> cython.void:
+        """Note a packet's interface by its number."""
+        index: cython.int = self.interfaces.code(number)
+        if self.wide_interfaces:
+            self.interface_wide[row] = index
+        else:
+            self.interface[row] = index
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def walk_blocks(self) -> cython.int:
+        """Dissect the packet blocks of a pcapng section, up to a block of another kind.
+
+        draft-ietf-opsawg-pcapng: enhanced packets (6), simple packets (3), and the obsolete packets (2).
+        """
+        at: cython.Py_ssize_t = self.position
+        row: cython.Py_ssize_t = self.row
+        stop: cython.Py_ssize_t = row
+        reason: cython.int = _NEED_ROWS
+        kind: cython.longlong
+        size: cython.longlong
+        smallest: cython.longlong
+        wire: cython.longlong
+        captured: cython.longlong
+        which: cython.longlong
+        packet: cython.Py_ssize_t
+        seen: cython.longlong
+        while True:
+            if row >= stop:
+                if row >= self.limit:
+                    break
+                stop = self.safe(self.limit - row)
+                if stop == 0:
+                    reason = _NEED_TABLES
+                    break
+                stop += row
+            if self.filled - at < 12:
+                reason = _NEED_BYTES
+                break
+            kind = self.number(at)
+            size = self.number(at + 4)
+            if kind != 6 and kind != 3 and kind != 2:
+                reason = _OTHER_BLOCK
+                break
+            smallest = 16 if kind == 3 else 32
+            if size < smallest or size & 3:
+                reason = _BAD_BLOCK
+                break
+            if size > self.largest + _OPTIONS_MAXIMUM:
+                reason = _OVERSIZED
+                break
+            if size > self.filled - at:
+                reason = _NEED_BYTES
+                break
+            if self.number(at + size - 4) != size:
+                reason = _BAD_BLOCK
+                break
+            if kind == 3:
+                which = 0
+                wire = self.number(at + 8)
+                captured = wire if wire < size - 16 else size - 16
+                packet = at + 12
+            else:
+                which = self.number(at + 8)
+                if kind == 2:  # 16 bits, and as many of the packets dropped before
+                    which = which >> 16 if self.swapped else which & 0xFFFF
+                captured = self.number(at + 20)
+                wire = self.number(at + 24)
+                packet = at + 28
+            if which >= self.interface_count:
+                reason = _NO_INTERFACE
+                break
+            if kind == 3 and 0 < self.interface_snaplen[which] < captured:
+                captured = self.interface_snaplen[which]
+            if captured > size - smallest:
+                reason = _BAD_BLOCK
+                break
+            self.length[row] = wire
+            self.caplen[row] = captured
+            self.offset[row] = self.base + packet
+            if self.wide_interfaces:
+                self.interface_wide[row] = self.interface_code[which]
+            else:
+                self.interface[row] = self.interface_code[which]
+            if kind == 3:
+                self.time[row] = _NO_TIME
+            else:
+                self.stamp(row, which, self.number(at + 12), self.number(at + 16))
+            seen = captured
+            if captured > wire:
+                self.fail(row, _BAD_RECORD)
+                seen = wire
+            self.link = self.interface_link[which]
+            if self.link == _LINK_ETHERNET:
+                self.ethernet(row, packet, packet + seen, packet + wire)
+            else:
+                self.other_link(row, packet, packet + seen, packet + wire)
+            row += 1
+            at += size
+            packet += (captured + 3) & -4
+            if kind != 3 and self.commented(packet, at - 4):
+                self.options_start = packet
+                self.options_stop = at - 4
+                reason = _OPTIONS
+                break
+        self.row = row
+        self.position = at
+        return reason
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def commented(self, at: cython.Py_ssize_t, last: cython.Py_ssize_t) -> cython.bint:
+        """Return whether there is a comment among the options before `last`."""
+        kind: cython.longlong
+        while last - at >= 4:
+            kind = self.number(at)  # 16 bits of it are the kind, 16 the size
+            if self.swapped:
+                kind = (kind >> 16) | ((kind & 0xFFFF) << 16)
+            if kind & 0xFFFF == 1:
+                return True
+            if kind & 0xFFFF == 0:
+                return False
+            at += 4 + (((kind >> 16) + 3) & -4)
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    @cython.cdivision(True)
+    def stamp(
+        self, row: cython.Py_ssize_t, which: cython.Py_ssize_t, high: cython.ulonglong, low: cython.ulonglong
+    ) -> cython.void:
+        """Write the time that so many ticks of an interface's clock are."""
+        ticks: cython.ulonglong = (high << 32) | low
+        shift: cython.int = self.interface_shift[which]
+        whole: cython.ulonglong
+        part: cython.ulonglong
+        seconds: cython.longlong
+        if shift >= 0:
+            whole = ticks >> shift
+            part = ticks - (whole << shift)
+            if shift > 34:  # so that the product fits 64 bits
+                part = part >> (shift - 34)
+                shift = 34
+            part = (part * 1000000000) >> shift
+        else:
+            whole = ticks // self.interface_per[which]
+            part = ticks % self.interface_per[which]
+            part = part * self.interface_multiplier[which] // self.interface_divisor[which]
+        self.time[row] = _NO_TIME
+        if whole > _FAR:
+            self.fail(row, _BAD_RECORD)
+            return
+        seconds = whole
+        seconds += self.interface_offset[which]
+        if seconds > _LAST_SECOND or seconds < -_LAST_SECOND:
+            self.fail(row, _BAD_RECORD)
+            return
+        whole = part
+        self.time[row] = seconds * _SECOND + cython.cast(cython.longlong, whole)
 
     @cython.cfunc
     @cython.nogil
@@ -1043,7 +1303,7 @@ class Dissector:
         self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
     ) -> cython.void:
         version: cython.int
-        index: cython.int
+        family: cython.int
         if self.link == _LINK_SLL:
             # https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
             if end - at < 16:
@@ -1057,11 +1317,7 @@ class Dissector:
             if end - at < 20:
                 self.short(row, end, wire, _BAD_COOKED)
                 return
-            index = self.interfaces.code(self.be32(at + 4))
-            if self.wide_interfaces:
-                self.interface_wide[row] = index
-            else:
-                self.interface[row] = index
+            self.numbered(row, self.be32(at + 4))
             if self.buffer[at + 11] == 6:
                 self.cooked_source(row, at + 12)
             self.cooked(row, self.be16(at + 8), self.be16(at), at + 20, end, wire)
@@ -1076,8 +1332,54 @@ class Dissector:
                 self.ipv6(row, at, end, wire)
             else:
                 self.fail(row, _BAD_IP)
+        elif self.link == _LINK_NULL or self.link == _LINK_LOOP:
+            # The address family, in the byte order of whoever captured (NULL) or of the network (LOOP, OpenBSD's).
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_LOOPBACK)
+                return
+            family = self.be16(at) | self.be16(at + 2)
+            if family > 0xFF:  # little-endian: it stands in the first byte
+                family = self.buffer[at]
+            if family == 2:
+                self.ipv4(row, at + 4, end, wire)
+            elif family == 10 or family == 24 or family == 28 or family == 30:  # Linux, NetBSD, FreeBSD, macOS
+                self.ipv6(row, at + 4, end, wire)
+        elif self.link == _LINK_PPP:
+            self.ppp(row, at, end, wire)
         else:
             self.fail(row, _BAD_LINK)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ppp(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Read a PPP header, with or without the address and control bytes of RFC 1662."""
+        protocol: cython.int
+        if end - at < 2:
+            self.short(row, end, wire, _BAD_PPP)
+            return
+        protocol = self.be16(at)
+        at += 2
+        if protocol == 0xFF03 or protocol == 0x0F00 or protocol == 0x8F00:  # HDLC-like; Cisco's, unicast or multicast
+            if end - at < 2:
+                self.short(row, end, wire, _BAD_PPP)
+                return
+            if protocol != 0xFF03:
+                self.network(row, self.be16(at), at + 2, end, wire)
+                return
+            protocol = self.be16(at)
+            at += 2
+        if protocol & 0x0100:  # RFC 1661 section 6.5: a compressed protocol field is one byte, and odd
+            protocol = protocol >> 8
+            at -= 1
+        if protocol == 0x0021:
+            self.ipv4(row, at, end, wire)
+        elif protocol == 0x0057:
+            self.ipv6(row, at, end, wire)
+        else:
+            self.protocol(row, 263)
 
     @cython.cfunc
     @cython.nogil
@@ -1617,6 +1919,10 @@ REASONS: dict[str, int] = {
     "tables": _NEED_TABLES,
     "oversized": _OVERSIZED,
     "zeros": _ZEROS,
+    "other block": _OTHER_BLOCK,
+    "bad block": _BAD_BLOCK,
+    "no interface": _NO_INTERFACE,
+    "options": _OPTIONS,
 }
 """What `Dissector.run` returns: what is missing, or what is wrong with the next record."""
 
@@ -1626,6 +1932,9 @@ LINKS: dict[str, int] = {
     "sll": _LINK_SLL,
     "sll2": _LINK_SLL2,
     "raw": _LINK_RAW,
+    "null": _LINK_NULL,
+    "loop": _LINK_LOOP,
+    "ppp": _LINK_PPP,
 }
 """The link layers, for `Dissector(link=…)`."""
 

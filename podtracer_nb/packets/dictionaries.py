@@ -24,6 +24,8 @@ _MARGIN = 4
 _NAME_BYTES = 256
 _FIRST_SLOTS = 1024
 _IPV6 = 6
+_DIGITS = 9
+_NAMED = 1 << 40  # from here on an interface's number stands for a name
 _DOT = ord(".")
 _SMALL = 64
 
@@ -70,6 +72,7 @@ class Dictionaries:
         self._dtypes: dict[str, pd.CategoricalDtype] = {}
         self._text_limit = 0
         self.wide: set[str] = set()
+        self._interface_names: dict[str, int] = {}
         for table in self._slots:
             self._grow(table, _FIRST_SLOTS)
 
@@ -88,6 +91,19 @@ class Dictionaries:
     def _text_is_full(self) -> bool:
         start = self._values["names"]["starts"][self.names.count]
         return bool(self._text_limit - start < _NAME_BYTES)
+
+    def room_for_interface(self) -> bool:
+        """Return whether one more interface can be numbered without `make_room`."""
+        return bool(self.interfaces.count < self.interfaces.limit)
+
+    def interface(self, name: str) -> int:
+        """Return the code of an interface, by its name or number."""
+        number = (
+            int(name) if name.isdecimal() and name.isascii() and len(name) <= _DIGITS and name == str(int(name)) else -1
+        )
+        if number < 0:
+            number = self._interface_names.setdefault(name, _NAMED + len(self._interface_names))
+        return int(self.interfaces.intern(number))
 
     def count(self, name: str) -> int:
         """Return how many different values the column `name` may refer to so far."""
@@ -131,7 +147,8 @@ class Dictionaries:
             numbers = values["values"][start:stop].astype(">u8").tobytes()
             return [numbers[at + 2 : at + 8].hex(":") for at in range(0, len(numbers), 8)]
         if key == "interfaces":
-            return [str(number) for number in values["values"][start:stop].tolist()]
+            named = {number: name for name, number in self._interface_names.items()}
+            return [named.get(number, str(number)) for number in values["values"][start:stop].tolist()]
         bounds = values["starts"][start : stop + 1].tolist()
         text = values["text"][bounds[0] : bounds[-1]].tobytes() if bounds else b""
         return [presentation(text[a - bounds[0] : b - bounds[0]]) for a, b in itertools.pairwise(bounds)]

@@ -4,31 +4,39 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import pandas as pd
 
-from podtracer_nb.packets import _dissect
+from podtracer_nb.packets import _dissect, pcapng
 from podtracer_nb.packets.capture_format import (
     HEADER_SIZE,
+    LINKTYPES,
     DamageWarning,
     FormatError,
     InterpretedWarning,
+    LinktypeWarning,
     PcapHeader,
+    linktype_name,
 )
 from podtracer_nb.packets.columns import ColumnMemory
+from podtracer_nb.packets.compression import MAGIC_SIZE, kind_of
 from podtracer_nb.packets.dictionaries import Dictionaries
+from podtracer_nb.packets.pcapng import PcapngFormat
 from podtracer_nb.packets.schema import INDEX
-from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned
+from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source
 
-__all__ = ["Reader", "compiled", "raw", "read", "stream"]
+__all__ = ["Reader", "compiled", "locate", "raw", "read", "stream"]
 
 compiled: bool = _dissect.compiled
 """Whether the dissector in use is the compiled one."""
+
+Octets = bytes  # `Reader.bytes` has the name within the class
 
 _BUFFER = 1 << 19  # anything from 256 KiB to 2 MiB is as fast, 8 MiB is slower
 _RECORD_HEADER = 16
@@ -44,7 +52,11 @@ _HEADROOM = 1 << 18  # room for the first part of a record that goes on in the n
 _NOT_A_RECORD = {
     _dissect.REASONS["oversized"]: "the next record claims more bytes than a packet can have",
     _dissect.REASONS["zeros"]: "zeros follow, as a hole in the file leaves them",
+    _dissect.REASONS["bad block"]: "the next block's lengths contradict each other",
+    _dissect.REASONS["no interface"]: "the next packet is of an interface that was not described",
 }
+_LARGEST_BLOCK = 1 << 24
+_SMALLEST_BLOCK = 12
 
 
 class Reader:
@@ -57,7 +69,8 @@ class Reader:
     Parameters
     ----------
     source
-        A path, the bytes of a capture, or a binary stream. A path is opened here, and closed at the capture's end.
+        A path, the bytes of a capture, or a binary stream. A path is opened here, and closed at the capture's end. Or a
+        pattern (`ring.pcap*`), a URL that fsspec opens, or a list of any of these, read as one capture.
     count
         Stop after that many packets.
     threads
@@ -66,7 +79,8 @@ class Reader:
     Raises
     ------
     FormatError
-        When the first bytes are read and are not a classic pcap header.
+        When the first bytes are read and are no capture's: pcap of any kind or pcapng, also compressed by gzip,
+        Zstandard or LZ4.
     OSError
         When the path cannot be opened, or the source not be read.
     ValueError
@@ -90,11 +104,18 @@ class Reader:
         if count is not None and count < 0:
             raise ValueError(f"count is {count}, and a number of packets cannot be negative")
         _warn_if_interpreted()
-        self._input = Input(source)
+        self._sources = in_turn(source)
+        self._several = len(self._sources) > 1
+        self._input = Input(self._sources.pop(0))
+        self._looked = False
+        self._comments: dict[int, str] = {}
+        self._files: list[dict[str, Any]] = []
+        self._before = 0  # packets of the files before this one
+        self._bytes_before = 0
         self._count = count
         self._threads = _processors() if threads is None else threads
         self._ahead: ReadAhead | None = None
-        self._header: PcapHeader | None = None
+        self._header: PcapHeader | PcapngFormat | None = None
         self._head = b""
         self._dictionaries = Dictionaries(_dissect)
         self._dissector: Any = _dissect.Dissector(self._dictionaries)
@@ -105,7 +126,10 @@ class Reader:
         self._forgotten = 0  # packets whose rows were given away and written over
         self._yielded = 0
         self._ended = False
+        self._last_bytes = 0
+        self._lacking: set[int] = set()
         self._damage: dict[str, Any] | None = None
+        self._damage_here: dict[str, Any] | None = None
         self._frame: pd.DataFrame | None = None
 
     @property
@@ -116,7 +140,12 @@ class Reader:
     @property
     def bytes(self) -> int:
         """How many bytes of the capture the packets so far and its header take."""
-        return int(self._dissector.base + self._dissector.position)
+        return self._bytes_before + (self._last_bytes if self._ended else self._position)
+
+    @property
+    def _position(self) -> int:
+        """Where in its file the dissector is."""
+        return int(self._dissector.base + self._dissector.position) if self._header else 0
 
     def capture_info(self) -> dict[str, Any]:
         """Return what is known of the capture, as it stands in `frame.attrs["podtracer"]["capture"]`.
@@ -125,21 +154,42 @@ class Reader:
         -------
         dict
             format, linktype, linktype_name, snaplen, resolution ("us" or "ns"), byte_order: None until the header was
-            read. packets and bytes so far, path (None for bytes and streams), damage: None, or its offset in bytes and
-            the reason.
+            read. packets and bytes so far, path (None for bytes, streams and several files), compression, damage: None,
+            or its offset in bytes and the reason. pcapng: interfaces, a list of what is known of each, drops among it;
+            names, of its name resolution blocks. Several files: files, the same of each, and its first_frame.
         """
+        info = self._header_info() | {
+            "packets": self.packets,
+            "bytes": self.bytes,
+            "path": None if self._several else self._input.path,
+            "compression": self._input.compression,
+            "damage": dict(self._damage) if self._damage else None,
+        }
+        if self._several:
+            going = [] if self._ended else [self._file_info()]
+            info["files"] = [dict(each) for each in self._files + going]
+        return info
+
+    def _header_info(self) -> dict[str, Any]:
         header = self._header
+        if isinstance(header, PcapngFormat):
+            return header.info()
         return {
-            "format": "pcap" if header else None,
+            "format": header.format if header else None,
             "linktype": header.linktype if header else None,
             "linktype_name": header.linktype_name if header else None,
             "snaplen": header.snaplen if header else None,
             "resolution": header.resolution if header else None,
             "byte_order": header.byte_order if header else None,
-            "packets": self.packets,
-            "bytes": self.bytes,
+        }
+
+    def _file_info(self) -> dict[str, Any]:
+        return self._header_info() | {
             "path": self._input.path,
-            "damage": dict(self._damage) if self._damage else None,
+            "compression": self._input.compression,
+            "first_frame": self._before + 1,
+            "packets": self.packets - self._before,
+            "damage": self._damage_here,
         }
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
@@ -182,14 +232,8 @@ class Reader:
         """Read to the capture's end, or to `count` packets."""
         if self._header is None:
             self._begin()
-        size = self._input.size
-        if (
-            self._ahead is None
-            and self._input.path
-            and self._threads > 1
-            and size
-            and size - self.bytes > _WORTH_A_THREAD
-        ):
+        left = (self._input.size or 0) - self._position
+        if self._ahead is None and self._input.path and self._threads > 1 and left > _WORTH_A_THREAD:
             self._ahead = ReadAhead(self._input.readinto, _HEADROOM)
         while self._advance(None, pump=self._input.whole is None and self._ahead is None):
             pass
@@ -240,6 +284,9 @@ class Reader:
 
     def _begin(self) -> None:
         """Read the capture's header."""
+        if not self._looked:
+            self._input.open_compressed()
+            self._looked = True
         whole = self._input.whole
         if whole is not None:
             self._head = bytes(whole[:HEADER_SIZE])
@@ -249,21 +296,77 @@ class Reader:
             if got == 0:
                 break
             self._head += part[:got]
-        header = PcapHeader.parse(self._head, self._input.name)
+        if not self._head and self._input.trouble is not None:
+            raise FormatError(f"{self._input.name} cannot be read: {self._input.trouble}")
+        self._header = self._format(self._head)
+        done = 0 if isinstance(self._header, PcapngFormat) else HEADER_SIZE
+        if whole is None:
+            self._buffer = aligned(_BUFFER)
+            self._buffer[: len(self._head) - done] = self._head[done:]
+            self._dissector.attach(self._buffer, len(self._head) - done)
+        else:
+            self._dissector.attach(whole[done:], len(whole) - done)
+        if self._memory.capacity <= 1:
+            self._grow()
+
+    def _format(self, head: Octets) -> PcapHeader | PcapngFormat:
+        """Tell the dissector what the first bytes say."""
+        if head[:4] == pcapng.MAGIC:
+            try:
+                pcapng.section_order(head)
+            except FormatError as error:
+                raise FormatError(f"{self._input.name} begins as pcapng does, and goes on with {error}") from None
+            self._dissector.begin(_dissect.LINKS["none"], False, 1, 0, 0)
+            self._dissector.begin_blocks(False, 0)
+            return PcapngFormat()
+        name = self._input.name
+        header = PcapHeader.parse(
+            head, f"{name}, {self._input.compression}-compressed," if self._input.compression else name
+        )
         self._dissector.begin(
             _dissect.LINKS[header.link],
             header.byte_order == "big",
             header.nanoseconds_per_unit,
             header.largest_record,
             HEADER_SIZE,
+            header.record_header,
         )
-        if whole is None:
-            self._buffer = aligned(_BUFFER)
-            self._dissector.attach(self._buffer, 0)
-        else:
-            self._dissector.attach(whole[HEADER_SIZE:], len(whole) - HEADER_SIZE)
-        self._header = header
-        self._grow()
+        return header
+
+    def _block(self) -> str | None:
+        """Read the pcapng block that is next, which has no packet. Return what is missing or wrong, if anything is."""
+        dissector, section = self._dissector, cast(PcapngFormat, self._header)
+        start = dissector.peek(_SMALLEST_BLOCK)
+        try:
+            order = pcapng.section_order(start) if start[:4] == pcapng.MAGIC else section.order
+            kind, size = struct.unpack_from(order + "II", start)
+            if size < _SMALLEST_BLOCK or size % 4 or (size > _LARGEST_BLOCK and not section.is_packets(kind)):
+                return "the next block's length cannot be right"
+            block = dissector.peek(size)
+            if len(block) < size:
+                return "bytes"
+            if struct.unpack_from(order + "I", block, size - 4)[0] != size:
+                return _NOT_A_RECORD[_dissect.REASONS["bad block"]]
+            if kind == pcapng.SECTION_HEADER:
+                section.begin(order)
+                dissector.begin_blocks(order == ">", section.largest)
+            elif kind == pcapng.INTERFACE:
+                while not self._dictionaries.room_for_interface():
+                    self._make_room()
+                added = section.describe(block)
+                link = LINKTYPES[added.linktype][1] if added.linktype in LINKTYPES else "none"
+                section.interfaces.add(added, _dissect.LINKS[link], self._dictionaries.interface(added.name))
+                dissector.describe(section.interfaces.memory, len(section.interfaces.listed), section.largest)
+            else:
+                section.take(kind, block)
+        except FormatError as error:
+            return str(error)
+        dissector.skip(size)
+        return None
+
+    def _make_room(self) -> None:
+        self._dictionaries.make_room()
+        self._memory.widen()
 
     def _dissect(self, rows: int | None, pump: bool) -> bool:
         """Dissect whole records, at most `rows`, of the buffer, with `pump` also of what follows; say if any."""
@@ -282,14 +385,28 @@ class Reader:
             if reason == _dissect.REASONS["bytes"]:
                 return bool(dissector.row > before)
             if reason == _dissect.REASONS["tables"]:
-                self._dictionaries.make_room()
-                self._memory.widen()
+                self._make_room()
+            elif reason == _dissect.REASONS["options"]:
+                self._comment()
+            elif reason == _dissect.REASONS["other block"]:
+                wrong = self._block()
+                if wrong == "bytes":
+                    return bool(dissector.row > before)
+                if wrong is not None:
+                    self._end(wrong)
+                    break
             elif reason != _dissect.REASONS["rows"]:
                 self._end(_NOT_A_RECORD[reason])
                 break
         if self._count is not None and self.packets >= self._count:
             self._end(None)
         return bool(dissector.row > before)
+
+    def _comment(self) -> None:
+        """Keep the comments of the packet read last."""
+        text = pcapng.comments(self._dissector.options(), cast(PcapngFormat, self._header).order)
+        if text is not None:
+            self._comments[self.packets] = text
 
     def _refill(self) -> int:
         """Read once, to after the bytes that wait for the rest of their record; return how many came, 0 at the end."""
@@ -327,26 +444,84 @@ class Reader:
     def _leftover(self) -> str | None:
         """Say what is wrong with bytes that are left at the end, if any are."""
         left = self._dissector.filled - self._dissector.position
+        if self._input.trouble is not None:
+            return self._input.trouble
         if left == 0:
             return None
-        if left < _RECORD_HEADER:
-            return f"the last record is cut short inside its header: {left} of {_RECORD_HEADER} bytes"
-        return f"the last record is cut short: {left - _RECORD_HEADER} bytes of its packet are there"
+        if isinstance(self._header, PcapngFormat):
+            return f"the last block is cut short: {left} bytes of it are there"
+        if left < self._record_header:
+            return f"the last record is cut short inside its header: {left} of {self._record_header} bytes"
+        return f"the last record is cut short: {left - self._record_header} bytes of its packet are there"
+
+    @property
+    def _record_header(self) -> int:
+        return self._header.record_header if isinstance(self._header, PcapHeader) else _RECORD_HEADER
 
     def _end(self, reason: str | None) -> None:
-        """Note that nothing more will come, and why."""
-        self._ended = True
+        """Note that this file has no more, and why; go on with the next one, if there is one."""
         self.close()
         self._buffer = memoryview(b"")
+        offset = self._position
         self._dissector.attach(self._buffer, 0)
         if reason is not None:
-            self._damage = {"offset": self.bytes, "reason": reason}
+            self._damage_here = {"offset": offset, "reason": reason}
+            self._damage = self._damage or self._damage_here
             warnings.warn(
-                f"{self._input.name} is damaged at byte {self.bytes}: {reason}; the {self.packets} whole packets "
-                "before it were kept",
+                f"{self._input.name} is damaged at byte {offset}: {reason}; the {self.packets - self._before} whole "
+                "packets before it were kept",
                 DamageWarning,
                 stacklevel=4,
             )
+        self._warn_of_linktypes()
+        if self._several:
+            self._files.append(self._file_info())
+        finished = self._count is not None and self.packets >= self._count
+        if self._sources and not finished:
+            self._bytes_before += offset
+            self._before = self.packets
+            self._next_file()
+        else:
+            self._ended = True
+            self._last_bytes = offset
+
+    def _next_file(self) -> None:
+        """Open the next file; one that is no capture is passed over with a warning."""
+        while self._sources:
+            self._damage_here = None
+            self._header, self._head, self._looked = None, b"", False
+            try:
+                self._input = Input(self._sources.pop(0))
+                self._begin()
+            except FormatError as error:
+                self._input.close()
+                self._header = None
+                self._files.append(
+                    {"path": self._input.path, "packets": 0, "damage": {"offset": 0, "reason": str(error)}}
+                )
+                warnings.warn(f"{error}; it was passed over", DamageWarning, stacklevel=6)
+                continue
+            return
+        self._ended = True
+        self._last_bytes = 0
+
+    def _warn_of_linktypes(self) -> None:
+        """Say once which link types are not dissected."""
+        lacking = {number for number in self._linktypes() if number not in LINKTYPES} - self._lacking
+        if lacking and self.packets > self._before:
+            self._lacking |= lacking
+            listed = ", ".join(f"{linktype_name(number)} ({number})" for number in sorted(lacking))
+            warnings.warn(
+                f"{self._input.name} has packets of link type {listed}, which is not dissected: they have their time "
+                "and lengths only",
+                LinktypeWarning,
+                stacklevel=5,
+            )
+
+    def _linktypes(self) -> list[int]:
+        if isinstance(self._header, PcapngFormat):
+            return [each.linktype for each in self._header.all_interfaces]
+        return [self._header.linktype] if self._header else []
 
     # --------------------------------------------------------------------------------------- rows and frames
 
@@ -355,13 +530,13 @@ class Reader:
         rows: int = self._dissector.row
         size = self._input.size
         huge = False
-        if size is None or self._forgotten or self.bytes >= size:
+        if size is None or self._forgotten or self._position >= size or self._before:
             capacity = max(_FIRST_ROWS, rows * _GROWTH_UNKNOWN)
         elif rows == 0:
             capacity = min(_FIRST_ROWS, size // _RECORD_HEADER)
         else:
             # What the mean size of the packets so far foretells; that of 65,536 of them is rarely off by a hundredth.
-            expected = int(rows / self.bytes * size * 1.012) + 256
+            expected = int(rows / self._position * size * 1.012) + 256
             if rows < _ROWS_TO_EXPECT_FROM:
                 expected = min(expected, rows * _GROWTH_KNOWN)
             capacity = max(expected, rows + rows // 8 + 1)
@@ -374,6 +549,10 @@ class Reader:
         stop: int = self._dissector.row
         index = pd.RangeIndex(self._forgotten + start + 1, self._forgotten + stop + 1, name=INDEX)
         frame = pd.DataFrame(self._memory.arrays(start, stop, copy), index=index, copy=False)
+        commented = {number: text for number, text in self._comments.items() if number in index}
+        if commented:
+            texts = pd.Series(commented, dtype="str").reindex(index)
+            frame.insert(len(frame.columns) - 1, "comment", texts)
         frame.attrs["podtracer"] = {"capture": self.capture_info()}
         return frame
 
@@ -384,7 +563,8 @@ def read(source: Source, *, count: int | None = None, threads: int | None = None
     Parameters
     ----------
     source
-        A path, the bytes of a capture, or a binary stream, which is read to its end.
+        A path, a pattern, a URL, the bytes of a capture, a binary stream, which is read to its end, or a list: see
+        `Reader`.
     count
         Stop after that many packets.
     threads
@@ -399,7 +579,7 @@ def read(source: Source, *, count: int | None = None, threads: int | None = None
     Raises
     ------
     FormatError
-        When it is not a classic pcap capture; the message says what it looks like.
+        When it is not a capture; the message says what it looks like.
     OSError
         When it cannot be opened or read.
 
@@ -407,6 +587,8 @@ def read(source: Source, *, count: int | None = None, threads: int | None = None
     -----
     DamageWarning
         When the capture ends inside a packet or goes on with something that is none. Whole packets are kept.
+    LinktypeWarning
+        When the packets of a link type have their time and lengths only.
 
     Examples
     --------
@@ -500,12 +682,92 @@ def raw(path: str | os.PathLike[str], offset: int, caplen: int) -> bytes:
         raise ValueError(f"offset {offset} and caplen {caplen} are sizes in bytes, and neither can be negative")
     with Path(path).open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
+        if kind_of(os.pread(file.fileno(), MAGIC_SIZE, 0)):
+            return _raw_compressed(path, offset, caplen)
         if offset + caplen > size:
             raise FormatError(
                 f"{os.fspath(path)} ends at byte {size}, before the packet at {offset} of {caplen} bytes: "
                 "is it the file that the frame was read from?"
             )
         return os.pread(file.fileno(), caplen, offset)
+
+
+def _raw_compressed(path: str | os.PathLike[str], offset: int, caplen: int) -> bytes:
+    """Return one packet's bytes from a compressed capture, which has to be read up to there."""
+    source = Input(path)
+    try:
+        source.open_compressed()
+        room = memoryview(bytearray(_BUFFER))
+        left, data = offset, b""
+        while len(data) < caplen:
+            got = source.readinto(room)
+            if got == 0:
+                raise FormatError(f"{source.name} ends before the packet at {offset} of {caplen} bytes")
+            passed = min(got, left)
+            left -= passed
+            data += room[passed : min(got, passed + caplen - len(data))]
+        return data
+    finally:
+        source.close()
+
+
+def locate(frame: pd.DataFrame, number: int) -> tuple[str, int, int]:
+    """Return where a packet's bytes are: the file, and offset and size in it, for `raw`.
+
+    Parameters
+    ----------
+    frame
+        What `read` returned of a path, a list of paths or a pattern.
+    number
+        The packet's number: its label in the index.
+
+    Raises
+    ------
+    KeyError
+        No such packet in the frame.
+    ValueError
+        The capture came from bytes or a stream.
+
+    Examples
+    --------
+    >>> from podtracer_nb import packets
+    >>> frame = packets.read("ring.pcap*")  # doctest: +SKIP
+    >>> packets.raw(*packets.locate(frame, 7))  # doctest: +SKIP
+    """
+    capture = frame.attrs["podtracer"]["capture"]
+    path = capture["path"]
+    for each in capture.get("files", ()):
+        if each["packets"] and each["first_frame"] <= number < each["first_frame"] + each["packets"]:
+            path = each["path"]
+    if path is None:
+        raise ValueError("the capture came from bytes or a stream: write it to a file to have its packets at hand")
+    return path, int(frame.loc[number, "offset"]), int(frame.loc[number, "caplen"])  # type: ignore[arg-type]
+
+
+def in_turn(source: Source | list[Source]) -> list[Source]:
+    """Return the single sources: a list's in its order, a pattern's files as their first packets are in time."""
+    if isinstance(source, list | tuple):
+        return [single for each in source for single in in_turn(each)] or each_source(source)
+    found = each_source(source)
+    if len(found) < 2:  # noqa: PLR2004 - nothing to be ordered
+        return found
+    # tcpdump -C -W goes round: the first name may have the newest packets.
+    first = [_first_time(each) for each in found]
+    return [each for _, each in sorted(zip(first, found, strict=True), key=lambda pair: pair[0])]
+
+
+def _first_time(source: Source) -> pd.Timestamp:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            frame = Reader([source], count=1).read_all().frame()
+        except FormatError:
+            return pd.Timestamp.max.tz_localize("UTC")
+    return (
+        frame["time"].iloc[0]
+        if len(frame) and not pd.isna(frame["time"].iloc[0])
+        else pd.Timestamp.max.tz_localize("UTC")
+    )
 
 
 def _processors() -> int:

@@ -43,7 +43,16 @@ _IP_PROTOCOLS = {
     140: "Shim6",
 }
 
-_LINK_PROTOCOLS = {256: "ARP", 257: "RARP", 258: "LLDP", 259: "LLC", 260: "EAPOL", 261: "MPLS", 262: "PPPoE"}
+_LINK_PROTOCOLS = {
+    256: "ARP",
+    257: "RARP",
+    258: "LLDP",
+    259: "LLC",
+    260: "EAPOL",
+    261: "MPLS",
+    262: "PPPoE",
+    263: "PPP",
+}
 
 _TCP_FLAGS = "FSRPAUECN"
 
@@ -143,6 +152,8 @@ _ERRORS = (
     "malformed ICMP",
     "malformed DNS",
     "unsupported link type",
+    "malformed PPP",
+    "malformed loopback header",
 )
 
 

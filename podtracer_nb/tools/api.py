@@ -276,13 +276,16 @@ def pods(
     return frame
 
 
-def read_pcap(source: str | os.PathLike[str] | bytes | BinaryIO, *, count: int | None = None) -> pd.DataFrame:
+def read_pcap(
+    source: str | os.PathLike[str] | bytes | BinaryIO | list[str | os.PathLike[str]], *, count: int | None = None
+) -> pd.DataFrame:
     """Read a capture into a frame.
 
     Parameters
     ----------
     source
-        A path, a capture's bytes, or a binary stream such as a pipe.
+        A path, a capture's bytes, a binary stream such as a pipe, a pattern (`ring.pcap*`) or a list of paths: pcap or
+        pcapng, also compressed by gzip, Zstandard or LZ4.
     count
         Read only this many packets.
 

@@ -20,7 +20,27 @@ from scapy.layers.inet6 import (
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
-__all__ = ["CLIENT", "CLIENT6", "ETHER", "SEEDS", "SERVER", "SERVER6", "capture", "header", "record", "sll", "sll2"]
+__all__ = [
+    "CLIENT",
+    "CLIENT6",
+    "ETHER",
+    "SEEDS",
+    "SERVER",
+    "SERVER6",
+    "block",
+    "capture",
+    "enhanced",
+    "header",
+    "interface",
+    "modified",
+    "obsolete",
+    "pcapng",
+    "record",
+    "section",
+    "simple",
+    "sll",
+    "sll2",
+]
 
 CLIENT, SERVER = "10.88.0.14", "10.88.0.10"
 CLIENT6, SERVER6 = "fd00:88::14", "fd00:88::10"
@@ -65,6 +85,84 @@ def sll(packet: Packet, ethertype: int, mac: bytes = b"\x02\0\0\0\0\x14") -> byt
 def sll2(packet: Packet, ethertype: int, interface: int = 7, mac: bytes = b"\x02\0\0\0\0\x14") -> bytes:
     """Return a packet with a LINUX_SLL2 header."""
     return struct.pack("!HHIHBB8s", ethertype, 0, interface, 1, 0, len(mac), mac.ljust(8, b"\0")) + bytes(packet)
+
+
+def option(code: int, value: bytes, order: str = "<") -> bytes:
+    """Return one option of a pcapng block."""
+    return struct.pack(order + "HH", code, len(value)) + value + bytes(-len(value) % 4)
+
+
+def block(kind: int, body: bytes, order: str = "<") -> bytes:
+    """Return one pcapng block."""
+    body += bytes(-len(body) % 4)
+    size = struct.pack(order + "I", len(body) + 12)
+    return struct.pack(order + "I", kind) + size + body + size
+
+
+def section(order: str = "<") -> bytes:
+    """Return a pcapng section header."""
+    return block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1), order)
+
+
+def interface(
+    linktype: int = 1, order: str = "<", snaplen: int = 0, options: Iterable[tuple[int, bytes]] = ()
+) -> bytes:
+    """Return a pcapng interface description."""
+    body = struct.pack(order + "HHI", linktype, 0, snaplen)
+    return block(1, body + b"".join(option(code, value, order) for code, value in options), order)
+
+
+def enhanced(
+    packet: Packet | bytes,
+    *,
+    which: int = 0,
+    ticks: int = 1_700_000_000_000_000,
+    order: str = "<",
+    length: int | None = None,
+    options: Iterable[tuple[int, bytes]] = (),
+) -> bytes:
+    """Return a pcapng enhanced packet block."""
+    data = bytes(packet)
+    wire = len(data) if length is None else length
+    body = struct.pack(order + "IIIII", which, ticks >> 32, ticks & 0xFFFFFFFF, len(data), wire) + data
+    body += bytes(-len(body) % 4) + b"".join(option(code, value, order) for code, value in options)
+    return block(6, body, order)
+
+
+def simple(packet: Packet | bytes, order: str = "<", length: int | None = None) -> bytes:
+    """Return a pcapng simple packet block."""
+    data = bytes(packet)
+    return block(3, struct.pack(order + "I", len(data) if length is None else length) + data, order)
+
+
+def obsolete(packet: Packet | bytes, which: int = 0, ticks: int = 1_700_000_000_000_000, order: str = "<") -> bytes:
+    """Return a pcapng packet block, which enhanced ones have taken the place of."""
+    data = bytes(packet)
+    return block(
+        2, struct.pack(order + "HHIIII", which, 7, ticks >> 32, ticks & 0xFFFFFFFF, len(data), len(data)) + data, order
+    )
+
+
+def pcapng(packets: Iterable[Packet | bytes], linktype: int = 1, order: str = "<") -> bytes:
+    """Return a pcapng capture with the times that `capture` gives."""
+    return (
+        section(order)
+        + interface(linktype, order)
+        + b"".join(
+            enhanced(packet, ticks=(1_700_000_000 + n) * 10**6 + n, order=order) for n, packet in enumerate(packets)
+        )
+    )
+
+
+def modified(packets: Iterable[Packet | bytes], order: str = "<", which: int = 7) -> bytes:
+    """Return a modified (Kuznetzov) pcap capture."""
+    return struct.pack(order + "IHHiIII", 0xA1B2CD34, 2, 4, 0, 0, 262_144, 1) + b"".join(
+        struct.pack(
+            order + "IIIIIHBB", 1_700_000_000 + n, n, len(bytes(packet)), len(bytes(packet)), which, 0x800, 0, 0
+        )
+        + bytes(packet)
+        for n, packet in enumerate(packets)
+    )
 
 
 _V4, _V6 = IP(src=CLIENT, dst=SERVER, id=7), IPv6(src=CLIENT6, dst=SERVER6)
@@ -152,5 +250,17 @@ SEEDS: dict[str, tuple[int, list[bytes]]] = {
     "LINUX_SLL": (113, [sll(_V4 / _SYN, 0x0800), sll(_V6 / _TO_DNS / _QUESTION, 0x86DD)]),
     "LINUX_SLL2": (276, [sll2(_V4 / _DATA, 0x0800), sll2(_V6 / _FROM_DNS / _RESPONSE, 0x86DD, interface=0)]),
     "RAW": (101, [bytes(_V4 / _SYN), bytes(_V6 / _CHAIN / _FROM_DNS / _RESPONSE)]),
+    "NULL": (0, [b"\2\0\0\0" + bytes(_V4 / _SYN), b"\0\0\0\x1e" + bytes(_V6 / _TO_DNS / _QUESTION)]),
+    "LOOP": (108, [b"\0\0\0\2" + bytes(_V4 / _DATA), b"\0\0\0\x18" + bytes(_V6 / _SYN)]),
+    "PPP": (
+        9,
+        [
+            b"\xff\x03\0\x21" + bytes(_V4 / _SYN),
+            b"\0\x57" + bytes(_V6 / _SYN),
+            b"\x21" + bytes(_V4 / _DATA),
+            b"\xff\x03\xc0\x21\1\1\0\4",
+        ],
+    ),
+    "PPP_HDLC": (50, [b"\xff\x03\0\x21" + bytes(_V4 / _SYN), b"\x0f\0\x08\0" + bytes(_V4 / _DATA)]),
 }
 """Linktype and packets that between them reach every branch of the dissector that whole packets can reach."""

@@ -23,18 +23,22 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, UDP
 
+from podtracer_nb.packets.capture_format import LINKTYPES
 from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.dictionaries import Dictionaries
+from podtracer_nb.packets.pcapng import Interface, Interfaces
 from tests.machine import needs
-from tests.packets.captures import CLIENT, ETHER, SEEDS, SERVER, record
+from tests.packets.captures import CLIENT, ETHER, SEEDS, SERVER, enhanced, obsolete, record, simple
 from tests.packets.engines import SOURCE, load
 
-LINKS = {"EN10MB": "ethernet", "LINUX_SLL": "sll", "LINUX_SLL2": "sll2", "RAW": "raw"}
+LINKS = {name: LINKTYPES[linktype][1] for name, (linktype, _) in SEEDS.items()}
+BLOCKS = "blocks"  # in place of a link: whole pcapng blocks of an Ethernet interface
 MUTATIONS = 20_000
 
 # Comparisons of what is there with what is about to be read; each stands before the reads of one header.
 _THERE = r"(?:self\.filled|end|last) - (?:at|after)(?: - \w+)?"
 _COMPARISONS = (
+    (re.compile(r"size < smallest"), "size < -999_999"),
     (re.compile(rf"({_THERE}) < [\w +]+(?=:)"), r"\1 < -999_999"),
     (re.compile(rf"({_THERE}) >= \d+"), r"\1 >= -999_999"),
     (re.compile(rf"(\b(?:size|captured)) > {_THERE}"), r"\1 > 999_999_999"),
@@ -55,6 +59,9 @@ class Checked:
         self.dissector: Any = engine.Dissector(self.dictionaries)
         self.memory = ColumnMemory(self.dissector, self.dictionaries)
         self.memory.grow(0, 1, huge=False)
+        self.interfaces = Interfaces()
+        described = Interface(0, 1, 0, "0")
+        self.interfaces.add(described, engine.LINKS["ethernet"], self.dictionaries.interface("0"))
         self.reported: list[BaseException] = []
         # No test runs in another thread here, so all that is reported meanwhile comes out of the dissector.
         monkeypatch.setattr(sys, "unraisablehook", lambda report: self.reported.append(report.exc_value))
@@ -65,7 +72,12 @@ class Checked:
         self.memory.forget()
         dissector.row = 0
         self.memory.prepare(0)
-        dissector.begin(self.engine.LINKS[link], False, 1000, 262_144, 24)
+        if link == BLOCKS:
+            dissector.begin(0, False, 1, 0, 0)
+            dissector.begin_blocks(False, 262_144)
+            dissector.describe(self.interfaces.memory, 1, 262_144)
+        else:
+            dissector.begin(self.engine.LINKS[link], False, 1000, 262_144, 24)
         dissector.attach(memoryview(data)[: len(data) - missing], len(data))
         dissector.limit = 1
         self.reported.clear()
@@ -91,6 +103,23 @@ def truncations() -> Iterator[tuple[str, bytes]]:
             for keep in range(len(packet) + 1):
                 yield LINKS[name], record(packet, keep=keep)
                 yield LINKS[name], record(packet[:keep])
+    for whole in blocks(SEEDS["EN10MB"][1][4]):
+        for keep in range(len(whole) + 1):
+            yield BLOCKS, whole[:keep]
+            # As if it were whole: its two sizes say so.
+            size = struct.pack("<I", keep)
+            yield BLOCKS, whole[:4] + size + whole[8 : max(8, keep - 4)] + size
+
+
+def blocks(packet: bytes) -> list[bytes]:
+    """Return packet blocks of every kind, with options and without."""
+    return [
+        enhanced(packet),
+        enhanced(packet[:61], options=[(2, b"flag"), (5, b"12345678"), (0, b"")]),
+        enhanced(b"", options=[(2, b"x")]),
+        simple(packet),
+        obsolete(packet),
+    ]
 
 
 def pointers() -> list[bytes]:
@@ -107,6 +136,7 @@ def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
     chooser = random.Random(seed)
     everything = [(LINKS[name], packet) for name, (_, packets) in SEEDS.items() for packet in packets]
     everything += [("ethernet", packet) for packet in pointers()]
+    everything += [(BLOCKS, whole) for whole in blocks(SEEDS["EN10MB"][1][4])] * 2
     for _ in range(count):
         link, packet = chooser.choice(everything)
         data = bytearray(packet)
@@ -116,6 +146,9 @@ def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
                 (0, 1, 5, 0x0F, 0x3F, 0x45, 0xC0, 0xFF, chooser.randrange(256))
             )
         keep = chooser.choice((len(data), chooser.randint(0, len(data))))
+        if link == BLOCKS:
+            yield link, bytes(data[:keep])
+            continue
         yield link, record(bytes(data), keep=keep, length=chooser.choice((len(data), keep, 65_549, 0xFFFFFFFF)))
 
 

@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from podtracer_nb import packets
-from podtracer_nb.packets import reader, source
+from podtracer_nb.packets import reader
 from tests.packets.captures import SEEDS, capture, header, record
 
 Read = Callable[..., pd.DataFrame]
@@ -197,7 +197,7 @@ def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
     def configure(piece: int, headroom: int) -> None:
         monkeypatch.setattr(reader, "_WORTH_A_THREAD", 0)
         monkeypatch.setattr(reader, "_HEADROOM", headroom)
-        monkeypatch.setattr(source, "_AHEAD_BYTES", piece)
+        monkeypatch.setattr("podtracer_nb.packets.source._AHEAD_BYTES", piece)
 
     return configure
 
@@ -298,7 +298,12 @@ def test_zeros_are_no_packets(read: Read) -> None:
         (bytes(100), "zeros"),
         (b"a,b,c\n1,2,3\n" * 9, "text"),
         (b"\x0a\x0d\x0d\x0a" + bytes(100), "pcapng"),
-        (gzip.compress(WHOLE), "gzip"),
+        (gzip.compress(b"a,b,c" * 9), "gzip-compressed, is not a capture.*text"),
+        (gzip.compress(WHOLE)[:9], "gzip stream is cut short"),
+        (b"\x1f\x8b" + bytes(100), "gzip stream is damaged"),
+        (b"snoop\0\0\0" + bytes(100), "snoop"),
+        (b"GMBU" + bytes(100), "Microsoft Network Monitor"),
+        (bytes(4) + struct.pack("<I", 1_700_000_000) + struct.pack("!BBHHH", 2, 4, 80, 0, 60) + bytes(64), "ERF"),
         (b"\x28\xb5\x2f\xfd" + bytes(100), "Zstandard"),
         (bytes(range(128, 228)), "nothing known"),
         (struct.pack("<IHHiIII", 0xA1B2C3D4, 3, 0, 0, 0, 65535, 1), "version 3.0"),
