@@ -6,14 +6,14 @@ import functools
 import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
 import pandas as pd
 
-from podtracer_nb.packets import _dissect, pcapng
+from podtracer_nb.packets import _dissect, pcapng, schema
 from podtracer_nb.packets.capture_format import (
     HEADER_SIZE,
     LINKTYPES,
@@ -73,6 +73,12 @@ class Reader:
         pattern (`ring.pcap*`), a URL that fsspec opens, or a list of any of these, read as one capture.
     count
         Stop after that many packets.
+    columns
+        Names of the columns that frames have, any of `schema.COLUMNS` and `schema.LAYERS`; by default the former.
+    layers
+        Names of `schema.LAYERS`, whose columns are added.
+    decap
+        Let the columns describe the packet inside a tunnel, and `outer_src` and its like what is outermost.
     threads
         2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used.
 
@@ -84,7 +90,7 @@ class Reader:
     OSError
         When the path cannot be opened, or the source not be read.
     ValueError
-        When `count` is negative.
+        When `count` is negative, or there is no such column or layer.
 
     Examples
     --------
@@ -100,7 +106,16 @@ class Reader:
     (1, 68)
     """
 
-    def __init__(self, source: Source, *, count: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        count: int | None = None,
+        columns: Sequence[str] | None = None,
+        layers: Sequence[str] | None = None,
+        decap: bool = False,
+        threads: int | None = None,
+    ) -> None:
         if count is not None and count < 0:
             raise ValueError(f"count is {count}, and a number of packets cannot be negative")
         _warn_if_interpreted()
@@ -119,7 +134,12 @@ class Reader:
         self._head = b""
         self._dictionaries = Dictionaries(_dissect)
         self._dissector: Any = _dissect.Dissector(self._dictionaries)
-        self._memory = ColumnMemory(self._dissector, self._dictionaries)
+        self._decap = decap
+        self._all_columns = columns is None
+        self._wanted = schema.chosen(columns, [*(layers or ()), "tunnel"] if decap and columns is None else layers)
+        stored = [entry for entry in self._wanted if entry is not schema.COMMENT]
+        self._memory = ColumnMemory(self._dissector, self._dictionaries, stored, decap)
+        self._dissector.open_tunnels(decap)
         self._memory.grow(0, 1, huge=False)
         self._buffer = memoryview(b"")
         self._lent: int | None = None  # the buffer read ahead that is dissected now
@@ -549,15 +569,24 @@ class Reader:
         stop: int = self._dissector.row
         index = pd.RangeIndex(self._forgotten + start + 1, self._forgotten + stop + 1, name=INDEX)
         frame = pd.DataFrame(self._memory.arrays(start, stop, copy), index=index, copy=False)
+        if self._decap:
+            frame.columns = pd.Index([schema.DECAPSULATED.get(name, name) for name in frame.columns])
         commented = {number: text for number, text in self._comments.items() if number in index}
-        if commented:
-            texts = pd.Series(commented, dtype="str").reindex(index)
-            frame.insert(len(frame.columns) - 1, "comment", texts)
+        if schema.COMMENT in self._wanted or (commented and self._all_columns):
+            frame["comment"] = pd.Series(commented, dtype="str").reindex(index)
         frame.attrs["podtracer"] = {"capture": self.capture_info()}
         return frame
 
 
-def read(source: Source, *, count: int | None = None, threads: int | None = None) -> pd.DataFrame:
+def read(
+    source: Source,
+    *,
+    count: int | None = None,
+    columns: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    decap: bool = False,
+    threads: int | None = None,
+) -> pd.DataFrame:
     """Read a capture into one frame.
 
     Parameters
@@ -567,7 +596,7 @@ def read(source: Source, *, count: int | None = None, threads: int | None = None
         `Reader`.
     count
         Stop after that many packets.
-    threads
+    columns, layers, decap, threads
         See `Reader`.
 
     Returns
@@ -602,11 +631,18 @@ def read(source: Source, *, count: int | None = None, threads: int | None = None
     >>> frame.attrs["podtracer"]["capture"]["linktype_name"]
     'EN10MB'
     """
-    with Reader(source, count=count, threads=threads) as reader:
+    with Reader(source, count=count, columns=columns, layers=layers, decap=decap, threads=threads) as reader:
         return reader.read_all().frame()
 
 
-def stream(source: Source, *, rows: int | None = None) -> Iterator[pd.DataFrame]:
+def stream(
+    source: Source,
+    *,
+    rows: int | None = None,
+    columns: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    decap: bool = False,
+) -> Iterator[pd.DataFrame]:
     """Yield frames of packets as they arrive, in constant memory.
 
     A frame has whatever packets one read of the source completed; it is not waited for more. Packet numbers go on from
@@ -618,6 +654,8 @@ def stream(source: Source, *, rows: int | None = None) -> Iterator[pd.DataFrame]
         As for `read`: mostly a pipe or a socket.
     rows
         The most packets in one frame.
+    columns, layers, decap
+        See `Reader`.
 
     Yields
     ------
@@ -646,7 +684,7 @@ def stream(source: Source, *, rows: int | None = None) -> Iterator[pd.DataFrame]
     >>> [frame.index.tolist() for frame in packets.stream(header + 3 * packet, rows=2)]
     [[1, 2], [3]]
     """
-    with Reader(source) as reader:
+    with Reader(source, columns=columns, layers=layers, decap=decap) as reader:
         yield from reader.chunks(rows, keep=False)
 
 
