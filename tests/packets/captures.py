@@ -292,9 +292,8 @@ def server_hello() -> bytes:
 
 def quic(version: int = 1, destination: bytes = b"\1\2\3\4\5\6\7\x08", source: bytes = b"\x09\x0a") -> bytes:
     """Return the start of a QUIC packet with a long header."""
-    return (
-        struct.pack("!BIB", 0xC3, version, len(destination)) + destination + bytes([len(source)]) + source + bytes(30)
-    )
+    head = struct.pack("!BIB", 0xC3, version, len(destination)) + destination + bytes([len(source)]) + source
+    return head + b"\0\x20" + bytes(32)
 
 
 def _layered() -> dict[str, bytes]:

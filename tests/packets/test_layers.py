@@ -215,7 +215,16 @@ LAST = {"inner_src": "ip.src ipv6.src", "inner_dst": "ip.dst ipv6.dst", "inner_s
 
 def tshark(path: Path, fields: list[str], occurrence: str) -> list[dict[str, str]]:
     argv = ["tshark", "-n", "-r", str(path), "-T", "fields", "-E", f"occurrence={occurrence}", "-E", "header=y"]
-    argv += ["-E", "quote=d", "-d", "udp.port==8472,vxlan", *(part for field in fields for part in ("-e", field))]
+    argv += ["-o", "tcp.desegment_tcp_streams:FALSE"]
+    argv += [
+        "-E",
+        "quote=d",
+        "-d",
+        "udp.port==8472,vxlan",
+        "-d",
+        "udp.port==443,quic",
+        *(part for field in fields for part in ("-e", field)),
+    ]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=60)
     return list(csv.DictReader(io.StringIO(done.stdout), delimiter="\t"))
 
