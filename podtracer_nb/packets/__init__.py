@@ -5,6 +5,7 @@
 
 from podtracer_nb.packets import schema
 from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning, LinktypeWarning
+from podtracer_nb.packets.dns import dns_answers
 from podtracer_nb.packets.reader import Reader, compiled, locate, raw, read, stream
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "LinktypeWarning",
     "Reader",
     "compiled",
+    "dns_answers",
     "locate",
     "raw",
     "read",

@@ -579,6 +579,8 @@ class Dissector:
     http_host: cython.int[::1]
     http_status: cython.ushort[::1]
     http_status_mask: cython.uchar[::1]
+    dns_offset: cython.ushort[::1]
+    dns_offset_mask: cython.uchar[::1]
     quic_version: cython.uint[::1]
     quic_version_mask: cython.uchar[::1]
     quic_dcid: cython.int[::1]
@@ -590,6 +592,7 @@ class Dissector:
     want_tls: cython.bint
     want_http: cython.bint
     want_quic: cython.bint
+    want_messages: cython.bint
     decapsulate: cython.bint
     tunnel_row: cython.Py_ssize_t
     depth: cython.int
@@ -616,6 +619,7 @@ class Dissector:
         self.want_tls = False
         self.want_http = False
         self.want_quic = False
+        self.want_messages = False
         self.decapsulate = False
         self.tunnel_row = -1
         self.depth = 0
@@ -775,6 +779,10 @@ class Dissector:
             self.http_host = memory["http_host"]
             self.http_status = memory["http_status"]
             self.http_status_mask = memory["http_status_mask"]
+        self.want_messages = "dns_offset" in memory
+        if self.want_messages:
+            self.dns_offset = memory["dns_offset"]
+            self.dns_offset_mask = memory["dns_offset_mask"]
         self.want_quic = "quic_version" in memory
         if self.want_quic:
             self.quic_version = memory["quic_version"]
@@ -955,6 +963,11 @@ class Dissector:
                     self.http_status[row] = 0
                 for row in range(first, last):
                     self.http_status_mask[row] = 1
+            if self.want_messages:
+                for row in range(first, last):
+                    self.dns_offset[row] = 0
+                for row in range(first, last):
+                    self.dns_offset_mask[row] = 1
             if self.want_quic:
                 for row in range(first, last):
                     self.quic_version[row] = 0
@@ -2529,6 +2542,12 @@ class Dissector:
         code: cython.int
         self.dns_id[row] = self.be16(at)
         self.dns_id_mask[row] = 0
+        if self.want_messages:
+            # From where the packet's bytes start.
+            size = at - (self.offset[row] - self.base)
+            if size <= 0xFFFF:
+                self.dns_offset[row] = size
+                self.dns_offset_mask[row] = 0
         if bits & 0x8000:
             self.dns_response[row] = 1
             self.dns_rcode[row] = self.word(_RCODE, bits & 15)
@@ -2759,6 +2778,8 @@ ABSENT: dict[str, int] = {
     "http_host": -1,
     "http_status": 0,
     "http_status_mask": 1,
+    "dns_offset": 0,
+    "dns_offset_mask": 1,
     "quic_version": 0,
     "quic_version_mask": 1,
     "quic_dcid": -1,

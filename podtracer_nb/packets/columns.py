@@ -93,6 +93,8 @@ def _needed(columns: Sequence[Column]) -> list[Column]:
     layers = {_OPTIONAL[name] for name in names if name in _OPTIONAL}
     names |= {_LEADER[name] for name in names if name in _LEADER}
     names |= {_TOLD[name][0] for name in names if name in _TOLD}
+    if "dns" in layers:
+        names.add("offset")  # which the loop reads back
     kept = [entry for entry in COLUMNS if entry.name in names]
     return kept + [entry for layer, entries in LAYERS.items() if layer in layers for entry in entries]
 

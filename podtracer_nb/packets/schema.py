@@ -140,6 +140,7 @@ LAYERS: dict[str, tuple[Column, ...]] = {
         Column("http_host", "category", "", "http.host", "HTTP/1 request: Host" + _TEXT),
         Column("http_status", "UInt16", "", "http.response.code", "HTTP/1 response: status"),
     ),
+    "dns": (Column("dns_offset", "UInt16", "bytes", "", "where in the packet its DNS message starts"),),
     "quic": (
         Column("quic_version", "UInt32", "", "quic.version", "version in a long header; 0: version negotiation"),
         Column("quic_dcid", "category", "", "quic.dcid", "destination connection id of a long header, in hex"),
