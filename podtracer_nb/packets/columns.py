@@ -170,6 +170,11 @@ class ColumnMemory:
         self._mapping, self._fields, self.capacity, self._prepared = mapping, fields, capacity, rows
         self._give()
 
+    def second(self, row: int) -> int | None:
+        """Return when a row's packet was captured, in seconds, where that is kept and known."""
+        time = None if "time" in self._shared else int(self._fields["time"][row])
+        return None if time is None or time == np.iinfo(np.int64).min else time // 10**9
+
     def prepare(self, rows: int) -> int:
         """Fill some rows from `rows` on with "not there"; return how many rows are ready in all.
 

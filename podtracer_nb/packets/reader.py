@@ -28,6 +28,7 @@ from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.compression import MAGIC_SIZE, kind_of
 from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.pcapng import PcapngFormat
+from podtracer_nb.packets.resync import Plausible
 from podtracer_nb.packets.schema import INDEX
 from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source
 
@@ -56,6 +57,7 @@ _NOT_A_RECORD = {
     _dissect.REASONS["no interface"]: "the next packet is of an interface that was not described",
 }
 _LARGEST_BLOCK = 1 << 24
+_WINDOW = 1 << 20
 _SMALLEST_BLOCK = 12
 
 
@@ -79,6 +81,8 @@ class Reader:
         Names of `schema.LAYERS`, whose columns are added.
     decap
         Let the columns describe the packet inside a tunnel, and `outer_src` and its like what is outermost.
+    resync
+        Where a capture is damaged, go on with the next bytes that look like records.
     threads
         2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used.
 
@@ -114,6 +118,7 @@ class Reader:
         columns: Sequence[str] | None = None,
         layers: Sequence[str] | None = None,
         decap: bool = False,
+        resync: bool = False,
         threads: int | None = None,
     ) -> None:
         if count is not None and count < 0:
@@ -135,6 +140,8 @@ class Reader:
         self._dictionaries = Dictionaries(_dissect)
         self._dissector: Any = _dissect.Dissector(self._dictionaries)
         self._decap = decap
+        self._resync = resync
+        self._gaps: list[dict[str, Any]] = []
         self._all_columns = columns is None
         self._wanted = schema.chosen(columns, [*(layers or ()), "tunnel"] if decap and columns is None else layers)
         stored = [entry for entry in self._wanted if entry is not schema.COMMENT]
@@ -175,8 +182,9 @@ class Reader:
         dict
             format, linktype, linktype_name, snaplen, resolution ("us" or "ns"), byte_order: None until the header was
             read. packets and bytes so far, path (None for bytes, streams and several files), compression, damage: None,
-            or its offset in bytes and the reason. pcapng: interfaces, a list of what is known of each, drops among it;
-            names, of its name resolution blocks. Several files: files, the same of each, and its first_frame.
+            or its offset in bytes and the reason, and the gaps that were passed over. pcapng: interfaces, a list of
+            what is known of each, drops among it; names, of its name resolution blocks. Several files: files, the same
+            of each, and its first_frame.
         """
         info = self._header_info() | {
             "packets": self.packets,
@@ -299,7 +307,9 @@ class Reader:
             if self._dissect(rows, pump):
                 return not self._ended
             if not self._ended and self._refill() == 0:
-                self._end(self._leftover())
+                wrong = self._leftover()
+                if wrong is None or not self._go_on(wrong):
+                    self._end(wrong)
         return False
 
     def _begin(self) -> None:
@@ -412,10 +422,12 @@ class Reader:
                 wrong = self._block()
                 if wrong == "bytes":
                     return bool(dissector.row > before)
-                if wrong is not None:
+                if wrong is not None and not self._go_on(wrong):
                     self._end(wrong)
                     break
             elif reason != _dissect.REASONS["rows"]:
+                if self._go_on(_NOT_A_RECORD[reason]):
+                    continue
                 self._end(_NOT_A_RECORD[reason])
                 break
         if self._count is not None and self.packets >= self._count:
@@ -461,6 +473,36 @@ class Reader:
             self._ahead.close()
             self._ahead = self._lent = None
 
+    def _go_on(self, reason: str) -> bool:
+        """Look for the next record after damage, where that was asked for; return whether there is one."""
+        dissector, header = self._dissector, self._header
+        if not self._resync or header is None:
+            return False
+        seconds = self._memory.second(dissector.row - 1) if dissector.row else None
+        if isinstance(header, PcapngFormat):
+            search = Plausible(header.order, 0, header.largest)
+        else:
+            order = ">" if header.byte_order == "big" else "<"
+            search = Plausible(order, header.record_header, header.largest_record, header.nanoseconds_per_unit, seconds)
+        start = self._position
+        # The damaged place itself is what was no record.
+        while True:
+            data = dissector.peek(_WINDOW)
+            there = dissector.filled - dissector.position
+            ended = False
+            if there < _WINDOW:
+                ended = self._refill() == 0
+                if not ended:
+                    continue
+            place = search.find(data, ended)
+            if place is not None:
+                dissector.skip(place)
+                self._gaps.append({"offset": start, "reason": reason, "until": self._position})
+                return True
+            if ended:
+                return False
+            dissector.skip(_WINDOW // 2)
+
     def _leftover(self) -> str | None:
         """Say what is wrong with bytes that are left at the end, if any are."""
         left = self._dissector.filled - self._dissector.position
@@ -484,12 +526,21 @@ class Reader:
         self._buffer = memoryview(b"")
         offset = self._position
         self._dissector.attach(self._buffer, 0)
-        if reason is not None:
+        gaps, self._gaps = self._gaps, []
+        if gaps or reason is not None:
             self._damage_here = {"offset": offset, "reason": reason}
+            kept = f"the {self.packets - self._before} whole packets before it were kept"
+            if gaps:
+                self._damage_here = {"offset": gaps[0]["offset"], "reason": gaps[0]["reason"], "gaps": gaps}
+                lost = sum(gap["until"] - gap["offset"] for gap in gaps)
+                places = "one place" if len(gaps) == 1 else f"{len(gaps)} places"
+                kept = f"reading went on after {lost} bytes in {places}, and kept {self.packets - self._before} packets"
+                if reason is not None:
+                    kept += f", up to byte {offset}: {reason}"
             self._damage = self._damage or self._damage_here
             warnings.warn(
-                f"{self._input.name} is damaged at byte {offset}: {reason}; the {self.packets - self._before} whole "
-                "packets before it were kept",
+                f"{self._input.name} is damaged at byte {self._damage_here['offset']}: {self._damage_here['reason']}; "
+                f"{kept}",
                 DamageWarning,
                 stacklevel=4,
             )
@@ -585,6 +636,7 @@ def read(
     columns: Sequence[str] | None = None,
     layers: Sequence[str] | None = None,
     decap: bool = False,
+    resync: bool = False,
     threads: int | None = None,
 ) -> pd.DataFrame:
     """Read a capture into one frame.
@@ -596,7 +648,7 @@ def read(
         `Reader`.
     count
         Stop after that many packets.
-    columns, layers, decap, threads
+    columns, layers, decap, resync, threads
         See `Reader`.
 
     Returns
@@ -631,7 +683,9 @@ def read(
     >>> frame.attrs["podtracer"]["capture"]["linktype_name"]
     'EN10MB'
     """
-    with Reader(source, count=count, columns=columns, layers=layers, decap=decap, threads=threads) as reader:
+    with Reader(
+        source, count=count, columns=columns, layers=layers, decap=decap, resync=resync, threads=threads
+    ) as reader:
         return reader.read_all().frame()
 
 
