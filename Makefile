@@ -18,7 +18,7 @@ NODES ?= 2
 # How `make podtracer-deploy` deploys: a folder of deploy/overlays.
 OVERLAY ?= capabilities
 
-.PHONY: help demo lab test lint bench bench-cluster clean programs cluster-up cluster-down test-cluster \
+.PHONY: help demo lab test lint bench bench-cluster fuzz clean programs cluster-up cluster-down test-cluster \
 	podtracer-deploy podtracer-delete
 .DELETE_ON_ERROR:
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make test   every test that this machine can run'
 	@echo 'make lint   ruff, mypy, import-linter'
 	@echo 'make bench  the speed of reading captures, side by side with other readers'
+	@echo 'make fuzz   look for captures that break the reader, for MINUTES=10'
 	@echo 'make clean  remove what these made'
 	@echo
 	@echo 'make cluster-up    a real Kubernetes on this machine, as root: NODES=1 or 2'
@@ -78,8 +79,12 @@ podtracer-deploy:
 podtracer-delete:
 	kubectl delete -k deploy/overlays/$(OVERLAY) -l app.kubernetes.io/name=podtracer-nb --ignore-not-found
 
+MINUTES ?= 10
+fuzz: $(VENV)/test.stamp $(VENV)/fuzz.stamp
+	$(RUN) -m tests.packets.fuzz --minutes $(MINUTES)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info notebooks/executed .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) build dist found *.egg-info notebooks/executed .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .benchmarks
 	find podtracer_nb tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f podtracer_nb/packets/*.so podtracer_nb/packets/*.c

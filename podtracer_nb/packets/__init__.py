@@ -4,15 +4,19 @@
 """
 
 from podtracer_nb.packets import schema
-from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning
-from podtracer_nb.packets.reader import Reader, compiled, raw, read, stream
+from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning, LinktypeWarning
+from podtracer_nb.packets.dns import dns_answers
+from podtracer_nb.packets.reader import Reader, compiled, locate, raw, read, stream
 
 __all__ = [
     "DamageWarning",
     "FormatError",
     "InterpretedWarning",
+    "LinktypeWarning",
     "Reader",
     "compiled",
+    "dns_answers",
+    "locate",
     "raw",
     "read",
     "schema",

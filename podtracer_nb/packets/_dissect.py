@@ -16,6 +16,7 @@ The loop stops, and ordinary Python resumes it, when a column, a table or the bu
 from __future__ import annotations
 
 import cython
+import numpy
 
 compiled: bool = cython.compiled
 
@@ -25,12 +26,19 @@ _NEED_ROWS = cython.declare(cython.int, 1)
 _NEED_TABLES = cython.declare(cython.int, 2)
 _OVERSIZED = cython.declare(cython.int, 3)
 _ZEROS = cython.declare(cython.int, 4)
+_OTHER_BLOCK = cython.declare(cython.int, 5)
+_BAD_BLOCK = cython.declare(cython.int, 6)
+_NO_INTERFACE = cython.declare(cython.int, 7)
+_OPTIONS = cython.declare(cython.int, 8)
 
 _LINK_NONE = cython.declare(cython.int, 0)
 _LINK_ETHERNET = cython.declare(cython.int, 1)
 _LINK_SLL = cython.declare(cython.int, 2)
 _LINK_SLL2 = cython.declare(cython.int, 3)
 _LINK_RAW = cython.declare(cython.int, 4)
+_LINK_NULL = cython.declare(cython.int, 5)
+_LINK_LOOP = cython.declare(cython.int, 6)
+_LINK_PPP = cython.declare(cython.int, 7)
 
 _PROTOCOL = cython.declare(cython.int, 0)
 _FLAGS = cython.declare(cython.int, 1)
@@ -39,6 +47,10 @@ _ARP_OPERATION = cython.declare(cython.int, 3)
 _RCODE = cython.declare(cython.int, 4)
 _QTYPE = cython.declare(cython.int, 5)
 _ERROR = cython.declare(cython.int, 6)
+_TUNNEL = cython.declare(cython.int, 7)
+_INNER_PROTOCOL = cython.declare(cython.int, 8)
+_TLS_TYPE = cython.declare(cython.int, 9)
+_TLS_VERSION = cython.declare(cython.int, 10)
 # A 16-bit code numbers no more words than this; only DNS types could be more, and those beyond it stay NA.
 _WORDS_MAXIMUM = cython.declare(cython.int, 32766)
 
@@ -56,10 +68,32 @@ _BAD_UDP = cython.declare(cython.int, 10)
 _BAD_ICMP = cython.declare(cython.int, 11)
 _BAD_DNS = cython.declare(cython.int, 12)
 _BAD_LINK = cython.declare(cython.int, 13)
+_BAD_PPP = cython.declare(cython.int, 14)
+_BAD_LOOPBACK = cython.declare(cython.int, 15)
+_BAD_MPLS = cython.declare(cython.int, 16)
+_BAD_PPPOE = cython.declare(cython.int, 17)
+_BAD_SCTP = cython.declare(cython.int, 18)
+_BAD_TUNNEL = cython.declare(cython.int, 19)
+
+# What `tunnel` says.
+_IN_IP = cython.declare(cython.int, 0)
+_GRE = cython.declare(cython.int, 1)
+_VXLAN = cython.declare(cython.int, 2)
+_GENEVE = cython.declare(cython.int, 3)
+_ICMP_ERROR = cython.declare(cython.int, 4)
+_DEEPEST = cython.declare(cython.int, 8)
+_TEXT = cython.declare(cython.Py_ssize_t, 255)
 
 _ALL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 _LOWER = cython.declare(cython.ulonglong, 0xFFFFFFFF)
 _SECOND = cython.declare(cython.longlong, 1000000000)
+# 64 bits of nanoseconds reach this many seconds, and a little further, to both sides of 1970; less than all is NaT.
+_FAR = cython.declare(cython.ulonglong, 20000000000)
+_LAST_SECOND = cython.declare(cython.longlong, 9223372035)
+_MOST = cython.declare(cython.longlong, 0x7FFFFFFFFFFFFFFF)
+_NO_TIME = cython.declare(cython.longlong, -_MOST - 1)
+# Options beside a packet's bytes: a block may be this much larger than the packet.
+_OPTIONS_MAXIMUM = cython.declare(cython.longlong, 1048576)
 
 
 @cython.cfunc
@@ -74,6 +108,27 @@ def _place(product: cython.ulonglong, shift: cython.int) -> cython.Py_ssize_t:
         return (product & _ALL) >> shift
 
 
+@cython.cfunc
+@cython.inline
+@cython.nogil
+@cython.exceptval(check=False)
+def _word(data: cython.p_const_uchar, at: cython.Py_ssize_t) -> cython.ulonglong:
+    """Return eight bytes as one number, in the order that one load gives; the caller knows that they are there."""
+    low: cython.ulonglong = (
+        (cython.cast(cython.uint, data[at + 3]) << 24)
+        | (cython.cast(cython.uint, data[at + 2]) << 16)
+        | (cython.cast(cython.uint, data[at + 1]) << 8)
+        | data[at]
+    )
+    high: cython.ulonglong = (
+        (cython.cast(cython.uint, data[at + 7]) << 24)
+        | (cython.cast(cython.uint, data[at + 6]) << 16)
+        | (cython.cast(cython.uint, data[at + 5]) << 8)
+        | data[at + 4]
+    )
+    return (high << 32) | low
+
+
 @cython.final
 @cython.cclass
 class Numbers:
@@ -84,8 +139,7 @@ class Numbers:
     `values[code]` is the number. `grow` is for ordinary Python, `code` for the loop.
     """
 
-    keys: cython.ulonglong[::1]
-    codes: cython.int[::1]
+    slots: cython.ulonglong[::1]
     values: cython.ulonglong[::1]
     count = cython.declare(cython.int, visibility="readonly")
     limit = cython.declare(cython.int, visibility="readonly")
@@ -100,13 +154,16 @@ class Numbers:
         self.count = 0
         self.limit = 0
 
-    def grow(self, keys: object, codes: object, values: object, slots: int, limit: int) -> None:
-        """Take larger arrays: `keys` and `codes` zeroed with `slots` (a power of two) places, `values` with the old."""
-        self.keys = keys
-        self.codes = codes
+    def intern(self, key: int) -> int:
+        """Return the code of a number, for which there must be room."""
+        return self.code(key)
+
+    def grow(self, slots: object, values: object, places: int, limit: int) -> None:
+        """Take larger arrays: `slots` zeroed with `places` (a power of two) pairs, `values` with the old in it."""
+        self.slots = slots
         self.values = values
-        self.mask = slots - 1
-        self.shift = 65 - slots.bit_length()
+        self.mask = places - 1
+        self.shift = 65 - places.bit_length()
         self.limit = limit
         code: cython.int
         for code in range(self.count):
@@ -124,10 +181,10 @@ class Numbers:
     @cython.exceptval(check=False)
     def place(self, key: cython.ulonglong, code: cython.int) -> cython.void:
         at: cython.Py_ssize_t = self.slot(key)
-        while self.keys[at] != 0:
+        while self.slots[2 * at] != 0:
             at = (at + 1) & self.mask
-        self.keys[at] = key + 1
-        self.codes[at] = code
+        self.slots[2 * at] = key + 1
+        self.slots[2 * at + 1] = code
 
     @cython.cfunc
     @cython.inline
@@ -135,13 +192,13 @@ class Numbers:
     @cython.exceptval(check=False)
     def code(self, key: cython.ulonglong) -> cython.int:
         at: cython.Py_ssize_t = self.slot(key)
-        while self.keys[at] != 0:
-            if self.keys[at] == key + 1:
-                return self.codes[at]
+        while self.slots[2 * at] != 0:
+            if self.slots[2 * at] == key + 1:
+                return self.slots[2 * at + 1]
             at = (at + 1) & self.mask
         new: cython.int = self.count
-        self.keys[at] = key + 1
-        self.codes[at] = new
+        self.slots[2 * at] = key + 1
+        self.slots[2 * at + 1] = new
         self.values[new] = key
         self.count = new + 1
         return new
@@ -267,7 +324,8 @@ class Addresses:
 class Names:
     """A dictionary of domain names, kept as uncompressed labels (length, bytes, …), to codes in order of arrival.
 
-    Name `code` is `text[starts[code]:starts[code + 1]]`. `scratch` is where the loop spells a name out.
+    Name `code` is `text[starts[code]:starts[code + 1]]`. `scratch` is where the loop spells a compressed name out, and
+    `keys` 64 secret 32-bit numbers.
     """
 
     slots: cython.int[::1]
@@ -275,6 +333,7 @@ class Names:
     starts: cython.longlong[::1]
     text: cython.uchar[::1]
     scratch: cython.uchar[::1]
+    keys: cython.ulonglong[::1]
     count = cython.declare(cython.int, visibility="readonly")
     limit = cython.declare(cython.int, visibility="readonly")
     text_limit: cython.longlong
@@ -283,9 +342,10 @@ class Names:
     secret: cython.ulonglong
     other_secret: cython.ulonglong
 
-    def __init__(self, secret: int, other_secret: int, scratch: object) -> None:
+    def __init__(self, secret: int, other_secret: int, keys: object, scratch: object) -> None:
         self.secret = secret | 1
-        self.other_secret = other_secret
+        self.other_secret = other_secret | 1
+        self.keys = keys
         self.scratch = scratch
         self.count = 0
         self.limit = 0
@@ -314,46 +374,60 @@ class Names:
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def same(self, code: cython.int, size: cython.Py_ssize_t) -> cython.bint:
+    def same(self, code: cython.int, name: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.bint:
         start: cython.Py_ssize_t = self.starts[code]
         if self.starts[code + 1] - start != size:
             return False
-        i: cython.Py_ssize_t
-        for i in range(size):
-            if self.text[start + i] != self.scratch[i]:
-                return False
-        return True
+        i: cython.Py_ssize_t = 0
+        if cython.compiled:
+            known: cython.p_const_uchar = cython.address(self.text[start])
+            while size - i >= 8:
+                if _word(known, i) != _word(name, i):
+                    return False
+                i += 8
+            while i < size:
+                if known[i] != name[i]:
+                    return False
+                i += 1
+            return True
+        else:
+            return self.text[start : start + size] == name[:size]
 
     @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
-    def code(self, size: cython.Py_ssize_t) -> cython.int:
-        """Return the code of the `size` bytes in `scratch`."""
-        mixed: cython.ulonglong = self.other_secret
-        four: cython.ulonglong
-        i: cython.Py_ssize_t
-        # The scratch is longer than any name by more than three bytes, which are 0 here.
-        for i in range(3):
-            self.scratch[size + i] = 0
-        for i in range(0, size, 4):
-            four = self.scratch[i]
-            four = (four << 8) | self.scratch[i + 1]
-            four = (four << 8) | self.scratch[i + 2]
-            four = (four << 8) | self.scratch[i + 3]
-            mixed = ((mixed ^ four) * self.secret) & _ALL
-            mixed = mixed ^ (mixed >> 32)
-        mixed = (mixed * self.secret) & _ALL
+    def code(self, name: cython.p_const_uchar, size: cython.Py_ssize_t) -> cython.int:
+        """Return the code of the `size` bytes at `name`, a pointer in the compiled build and a memoryview in the other.
+
+        The hash is NH (Black et al. 1999, UMAC): sums of 32-bit words and secret keys, multiplied in pairs.
+        """
+        mixed: cython.ulonglong = (self.other_secret * size) & _ALL
+        word: cython.ulonglong
+        i: cython.Py_ssize_t = 0
+        while size - i >= 8:
+            word = _word(name, i)
+            mixed += ((word + self.keys[i >> 2]) & _LOWER) * (((word >> 32) + self.keys[(i >> 2) + 1]) & _LOWER)
+            i += 8
+        if i < size:
+            word = 0
+            while i < size:
+                word = (word << 8) | name[i]
+                i += 1
+            i = (size - 1) & -8
+            mixed += ((word + self.keys[i >> 2]) & _LOWER) * (((word >> 32) + self.keys[(i >> 2) + 1]) & _LOWER)
+        mixed &= _ALL
+        mixed = ((mixed ^ (mixed >> 32)) * self.secret) & _ALL
         at: cython.Py_ssize_t = mixed >> self.shift
         code: cython.int = self.slots[at] - 1
         while code >= 0:
-            if self.hashes[code] == mixed and self.same(code, size):
+            if self.hashes[code] == mixed and self.same(code, name, size):
                 return code
             at = (at + 1) & self.mask
             code = self.slots[at] - 1
         new: cython.int = self.count
         start: cython.Py_ssize_t = self.starts[new]
         for i in range(size):
-            self.text[start + i] = self.scratch[i]
+            self.text[start + i] = name[i]
         self.starts[new + 1] = start + size
         self.hashes[new] = mixed
         self.slots[at] = new + 1
@@ -380,11 +454,21 @@ class Dissector:
 
     link: cython.int
     swapped: cython.bint
+    blocks: cython.bint
+    header: cython.Py_ssize_t
 
-    # What the packet before had: packets come in trains, and a comparison costs less than two look-ups.
-    last_pair: cython.ulonglong
-    last_src: cython.int
-    last_dst: cython.int
+    # pcapng: what is known of each interface, and where a packet's options lie.
+    interface_count: cython.Py_ssize_t
+    interface_link: cython.int[::1]
+    interface_code: cython.int[::1]
+    interface_snaplen: cython.longlong[::1]
+    interface_shift: cython.int[::1]
+    interface_per: cython.ulonglong[::1]
+    interface_multiplier: cython.ulonglong[::1]
+    interface_divisor: cython.ulonglong[::1]
+    interface_offset: cython.longlong[::1]
+    options_start: cython.Py_ssize_t
+    options_stop: cython.Py_ssize_t
 
     fraction: cython.longlong
     largest: cython.longlong
@@ -393,6 +477,7 @@ class Dissector:
     macs: Numbers
     interfaces: Numbers
     names: Names
+    texts: Names
     words: cython.short[:, ::1]
     word_order: cython.int[:, ::1]
     word_counts: cython.int[::1]
@@ -459,6 +544,54 @@ class Dissector:
     dns_response: cython.uchar[::1]
     error: cython.schar[::1]
 
+    # Only there where they were asked for: see `layers`.
+    tunnel: cython.short[::1]
+    vni: cython.uint[::1]
+    vni_mask: cython.uchar[::1]
+    inner_src: cython.int[::1]
+    inner_dst: cython.int[::1]
+    inner_proto: cython.short[::1]
+    inner_sport: cython.ushort[::1]
+    inner_sport_mask: cython.uchar[::1]
+    inner_dport: cython.ushort[::1]
+    mpls_label: cython.uint[::1]
+    mpls_label_mask: cython.uchar[::1]
+    pppoe_session: cython.ushort[::1]
+    pppoe_session_mask: cython.uchar[::1]
+    sctp_vtag: cython.uint[::1]
+    sctp_vtag_mask: cython.uchar[::1]
+    igmp_type: cython.uchar[::1]
+    igmp_type_mask: cython.uchar[::1]
+    igmp_group: cython.int[::1]
+    tls_type: cython.short[::1]
+    tls_version: cython.short[::1]
+    tls_sni: cython.int[::1]
+    tls_alpn: cython.int[::1]
+    tls_cipher: cython.ushort[::1]
+    tls_cipher_mask: cython.uchar[::1]
+    http_method: cython.int[::1]
+    http_uri: cython.int[::1]
+    http_host: cython.int[::1]
+    http_status: cython.ushort[::1]
+    http_status_mask: cython.uchar[::1]
+    dns_offset: cython.ushort[::1]
+    dns_offset_mask: cython.uchar[::1]
+    quic_version: cython.uint[::1]
+    quic_version_mask: cython.uchar[::1]
+    quic_dcid: cython.int[::1]
+    quic_scid: cython.int[::1]
+
+    want_tunnels: cython.bint
+    want_labels: cython.bint
+    want_others: cython.bint
+    want_tls: cython.bint
+    want_http: cython.bint
+    want_quic: cython.bint
+    want_messages: cython.bint
+    decapsulate: cython.bint
+    tunnel_row: cython.Py_ssize_t
+    depth: cython.int
+
     def __init__(self, dictionaries: object) -> None:
         self.addresses = dictionaries.addresses
         self.macs = dictionaries.macs
@@ -469,11 +602,24 @@ class Dissector:
         self.word_counts = dictionaries.word_counts
         self.link = _LINK_NONE
         self.swapped = False
+        self.blocks = False
+        self.header = 16
+        self.interface_count = 0
+        self.options_start = 0
+        self.options_stop = 0
+        self.texts = dictionaries.texts_table
+        self.want_tunnels = False
+        self.want_labels = False
+        self.want_others = False
+        self.want_tls = False
+        self.want_http = False
+        self.want_quic = False
+        self.want_messages = False
+        self.decapsulate = False
+        self.tunnel_row = -1
+        self.depth = 0
         self.fraction = 1
         self.largest = 0
-        self.last_pair = 0
-        self.last_src = -1
-        self.last_dst = 0
         self.wide_addresses = False
         self.wide_macs = False
         self.wide_names = False
@@ -485,17 +631,57 @@ class Dissector:
         self.row = 0
         self.limit = 0
 
-    def begin(self, link: int, swapped: bool, fraction: int, largest: int, base: int) -> None:
+    def begin(self, link: int, swapped: bool, fraction: int, largest: int, base: int, header: int = 16) -> None:
         """Take what the capture's header says.
 
         `link` is one of `LINKS`; `swapped` True for big-endian records; `fraction` the nanoseconds in one unit of a
-        record's time fraction; `largest` the most bytes a record may claim; `base` the first record's offset.
+        record's time fraction; `largest` the most bytes a record may claim; `base` the first record's offset; `header`
+        the bytes of a record's header, 24 in a modified pcap.
         """
         self.link = link
         self.swapped = swapped
         self.fraction = fraction
         self.largest = largest
         self.base = base
+        self.header = header
+        self.blocks = False
+
+    def begin_blocks(self, swapped: bool, largest: int) -> None:
+        """Take what a pcapng section's header says: see `begin`. Its interfaces are told by `describe`."""
+        self.swapped = swapped
+        self.largest = largest
+        self.blocks = True
+        self.interface_count = 0
+
+    def describe(self, memory: dict[str, object], count: int, largest: int) -> None:
+        """Take the arrays that describe the interfaces of a pcapng section, `count` of them.
+
+        link: one of `LINKS`; code: the interface's code in the dictionary; snaplen; offset: seconds to be added; and
+        what a tick is. shift n >= 0 is a tick of 2**-n seconds; else there are `per` ticks in a second, and the rest is
+        multiplied, then divided, to give nanoseconds.
+        """
+        self.interface_link = memory["link"]
+        self.interface_code = memory["code"]
+        self.interface_snaplen = memory["snaplen"]
+        self.interface_shift = memory["shift"]
+        self.interface_per = memory["per"]
+        self.interface_multiplier = memory["multiplier"]
+        self.interface_divisor = memory["divisor"]
+        self.interface_offset = memory["offset"]
+        self.interface_count = count
+        self.largest = largest
+
+    def peek(self, size: int) -> bytes:
+        """Return so many of the bytes that are there and not dissected yet, or as many as there are."""
+        return bytes(self.buffer[self.position : min(self.position + size, self.filled)])
+
+    def options(self) -> bytes:
+        """Return the options of the packet read last."""
+        return bytes(self.buffer[self.options_start : self.options_stop])
+
+    def skip(self, size: int) -> None:
+        """Pass over bytes that are there."""
+        self.position += size
 
     def columns(self, memory: dict[str, object]) -> None:
         """Take the columns' memory: one array or memoryview a name."""
@@ -546,6 +732,243 @@ class Dissector:
         self.dns_rcode = memory["dns_rcode"]
         self.dns_response = memory["dns_response"]
         self.error = memory["error"]
+        self.want_tunnels = "tunnel" in memory
+        if self.want_tunnels:
+            self.tunnel = memory["tunnel"]
+            self.vni = memory["vni"]
+            self.vni_mask = memory["vni_mask"]
+            self.inner_src = memory["inner_src"]
+            self.inner_dst = memory["inner_dst"]
+            self.inner_proto = memory["inner_proto"]
+            self.inner_sport = memory["inner_sport"]
+            self.inner_sport_mask = memory["inner_sport_mask"]
+            self.inner_dport = memory["inner_dport"]
+        self.want_labels = "mpls_label" in memory
+        if self.want_labels:
+            self.mpls_label = memory["mpls_label"]
+            self.mpls_label_mask = memory["mpls_label_mask"]
+            self.pppoe_session = memory["pppoe_session"]
+            self.pppoe_session_mask = memory["pppoe_session_mask"]
+        self.want_others = "sctp_vtag" in memory
+        if self.want_others:
+            self.sctp_vtag = memory["sctp_vtag"]
+            self.sctp_vtag_mask = memory["sctp_vtag_mask"]
+            self.igmp_type = memory["igmp_type"]
+            self.igmp_type_mask = memory["igmp_type_mask"]
+            self.igmp_group = memory["igmp_group"]
+        self.want_tls = "tls_type" in memory
+        if self.want_tls:
+            self.tls_type = memory["tls_type"]
+            self.tls_version = memory["tls_version"]
+            self.tls_sni = memory["tls_sni"]
+            self.tls_alpn = memory["tls_alpn"]
+            self.tls_cipher = memory["tls_cipher"]
+            self.tls_cipher_mask = memory["tls_cipher_mask"]
+        self.want_http = "http_method" in memory
+        if self.want_http:
+            self.http_method = memory["http_method"]
+            self.http_uri = memory["http_uri"]
+            self.http_host = memory["http_host"]
+            self.http_status = memory["http_status"]
+            self.http_status_mask = memory["http_status_mask"]
+        self.want_messages = "dns_offset" in memory
+        if self.want_messages:
+            self.dns_offset = memory["dns_offset"]
+            self.dns_offset_mask = memory["dns_offset_mask"]
+        self.want_quic = "quic_version" in memory
+        if self.want_quic:
+            self.quic_version = memory["quic_version"]
+            self.quic_version_mask = memory["quic_version_mask"]
+            self.quic_dcid = memory["quic_dcid"]
+            self.quic_scid = memory["quic_scid"]
+
+    def clear(self, start: int, stop: int) -> None:
+        """Make rows `start` to `stop` say "not there".
+
+        One column after the other: what is written so is still in the cache when the loop writes into it, whereas forty
+        columns written a row at a time are more than a processor fetches ahead.
+        """
+        if not cython.compiled:
+            for name, value in ABSENT.items():
+                if not hasattr(self, name):
+                    continue
+                numpy.asarray(getattr(self, name))[start:stop] = value
+            return
+        first: cython.Py_ssize_t = start
+        last: cython.Py_ssize_t = stop
+        row: cython.Py_ssize_t
+        with cython.nogil:
+            for row in range(first, last):
+                self.interface[row] = -1
+            for row in range(first, last):
+                self.eth_src[row] = -1
+            for row in range(first, last):
+                self.eth_dst[row] = -1
+            for row in range(first, last):
+                self.src[row] = -1
+            for row in range(first, last):
+                self.dst[row] = -1
+            for row in range(first, last):
+                self.proto[row] = -1
+            for row in range(first, last):
+                self.ip_frag[row] = -1
+            for row in range(first, last):
+                self.tcp_flags[row] = -1
+            for row in range(first, last):
+                self.arp_op[row] = -1
+            for row in range(first, last):
+                self.dns_qname[row] = -1
+            for row in range(first, last):
+                self.dns_qtype[row] = -1
+            for row in range(first, last):
+                self.dns_rcode[row] = -1
+            for row in range(first, last):
+                self.error[row] = -1
+            for row in range(first, last):
+                self.vlan_mask[row] = 1
+            for row in range(first, last):
+                self.sport_mask[row] = 1
+            for row in range(first, last):
+                self.payload_length_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_mss_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_wscale_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_tsval_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_sack_left_mask[row] = 1
+            for row in range(first, last):
+                self.icmp_type_mask[row] = 1
+            for row in range(first, last):
+                self.dns_id_mask[row] = 1
+            for row in range(first, last):
+                self.time[row] = 0
+            for row in range(first, last):
+                self.length[row] = 0
+            for row in range(first, last):
+                self.caplen[row] = 0
+            for row in range(first, last):
+                self.offset[row] = 0
+            for row in range(first, last):
+                self.ethertype[row] = 0
+            for row in range(first, last):
+                self.vlan[row] = 0
+            for row in range(first, last):
+                self.ip_version[row] = 0
+            for row in range(first, last):
+                self.ip_ttl[row] = 0
+            for row in range(first, last):
+                self.ip_id[row] = 0
+            for row in range(first, last):
+                self.sport[row] = 0
+            for row in range(first, last):
+                self.dport[row] = 0
+            for row in range(first, last):
+                self.payload_length[row] = 0
+            for row in range(first, last):
+                self.tcp_seq[row] = 0
+            for row in range(first, last):
+                self.tcp_ack[row] = 0
+            for row in range(first, last):
+                self.tcp_window[row] = 0
+            for row in range(first, last):
+                self.tcp_mss[row] = 0
+            for row in range(first, last):
+                self.tcp_wscale[row] = 0
+            for row in range(first, last):
+                self.tcp_tsval[row] = 0
+            for row in range(first, last):
+                self.tcp_tsecr[row] = 0
+            for row in range(first, last):
+                self.tcp_sack_left[row] = 0
+            for row in range(first, last):
+                self.tcp_sack_right[row] = 0
+            for row in range(first, last):
+                self.icmp_type[row] = 0
+            for row in range(first, last):
+                self.icmp_code[row] = 0
+            for row in range(first, last):
+                self.dns_id[row] = 0
+            for row in range(first, last):
+                self.dns_response[row] = 0
+            if self.want_tunnels:
+                for row in range(first, last):
+                    self.tunnel[row] = -1
+                for row in range(first, last):
+                    self.vni[row] = 0
+                for row in range(first, last):
+                    self.vni_mask[row] = 1
+                for row in range(first, last):
+                    self.inner_src[row] = -1
+                for row in range(first, last):
+                    self.inner_dst[row] = -1
+                for row in range(first, last):
+                    self.inner_proto[row] = -1
+                for row in range(first, last):
+                    self.inner_sport[row] = 0
+                for row in range(first, last):
+                    self.inner_sport_mask[row] = 1
+                for row in range(first, last):
+                    self.inner_dport[row] = 0
+            if self.want_labels:
+                for row in range(first, last):
+                    self.mpls_label[row] = 0
+                for row in range(first, last):
+                    self.mpls_label_mask[row] = 1
+                for row in range(first, last):
+                    self.pppoe_session[row] = 0
+                for row in range(first, last):
+                    self.pppoe_session_mask[row] = 1
+            if self.want_others:
+                for row in range(first, last):
+                    self.sctp_vtag[row] = 0
+                for row in range(first, last):
+                    self.sctp_vtag_mask[row] = 1
+                for row in range(first, last):
+                    self.igmp_type[row] = 0
+                for row in range(first, last):
+                    self.igmp_type_mask[row] = 1
+                for row in range(first, last):
+                    self.igmp_group[row] = -1
+            if self.want_tls:
+                for row in range(first, last):
+                    self.tls_type[row] = -1
+                for row in range(first, last):
+                    self.tls_version[row] = -1
+                for row in range(first, last):
+                    self.tls_sni[row] = -1
+                for row in range(first, last):
+                    self.tls_alpn[row] = -1
+                for row in range(first, last):
+                    self.tls_cipher[row] = 0
+                for row in range(first, last):
+                    self.tls_cipher_mask[row] = 1
+            if self.want_http:
+                for row in range(first, last):
+                    self.http_method[row] = -1
+                for row in range(first, last):
+                    self.http_uri[row] = -1
+                for row in range(first, last):
+                    self.http_host[row] = -1
+                for row in range(first, last):
+                    self.http_status[row] = 0
+                for row in range(first, last):
+                    self.http_status_mask[row] = 1
+            if self.want_messages:
+                for row in range(first, last):
+                    self.dns_offset[row] = 0
+                for row in range(first, last):
+                    self.dns_offset_mask[row] = 1
+            if self.want_quic:
+                for row in range(first, last):
+                    self.quic_version[row] = 0
+                for row in range(first, last):
+                    self.quic_version_mask[row] = 1
+                for row in range(first, last):
+                    self.quic_dcid[row] = -1
+                for row in range(first, last):
+                    self.quic_scid[row] = -1
 
     def widen(self, name: str, memory: dict[str, object]) -> None:
         """Take 32-bit code columns for one dictionary, or the vocabularies, about to outgrow the narrow ones."""
@@ -569,6 +992,10 @@ class Dissector:
             self.dns_qtype_wide = memory["dns_qtype"]
             self.wide_words = True
 
+    def open_tunnels(self, inside: bool) -> None:
+        """Let the columns describe the packet inside a tunnel, and the optional ones what is around it."""
+        self.decapsulate = inside
+
     def attach(self, buffer: object, filled: int) -> None:
         """Read from `buffer` from now on; its first `filled` bytes are there."""
         self.buffer = buffer
@@ -591,15 +1018,44 @@ class Dissector:
             self.filled += got
         return got
 
+    def follow(self, get: object, buffers: object, headroom: int) -> object:
+        """Read on in the next of `buffers`, which `get` gives by its number and how many bytes are in it.
+
+        The bytes start at `headroom`; what is still to be dissected is put ahead of them. Returns the two numbers, or
+        None where what is left has no room there, and is put into memory of its own. As in `take`, an interrupt loses
+        no byte.
+        """
+        which, got = get()
+        if isinstance(got, BaseException):
+            raise got
+        left = self.filled - self.position
+        buffer = buffers[which]
+        start = headroom - left
+        stop = headroom + got
+        if start < 0:
+            joined = memoryview(bytearray(left + got))
+            joined[left:] = buffer[headroom:stop]
+            buffer = joined
+            start = 0
+            stop = left + got
+        if left:
+            buffer[start : start + left] = self.buffer[self.position : self.filled]
+        self.base += self.position - start
+        self.buffer = buffer
+        self.position = start
+        self.filled = stop
+        return which, got
+
     def pump(self, readinto: object, buffer: object) -> int:
         """Dissect and read on, in turns, until something other than bytes is missing or no more came.
 
         The same as `run`, `compact` and `take` in a loop, without the way through Python for every read.
         """
         reason: cython.int
+        self.tunnel_row = -1
         while True:
             with cython.nogil:
-                reason = self.walk()
+                reason = self.walk_blocks() if self.blocks else self.walk()
             if reason != _NEED_BYTES:
                 return reason
             self.compact(buffer)
@@ -610,8 +1066,9 @@ class Dissector:
     def run(self) -> int:
         """Dissect records until something is missing; return which (see `REASONS`)."""
         reason: cython.int
+        self.tunnel_row = -1
         with cython.nogil:
-            reason = self.walk()
+            reason = self.walk_blocks() if self.blocks else self.walk()
         return reason
 
     # Big and little-endian loads. Compiled, they go through a pointer with constant offsets, which compilers turn into
@@ -753,6 +1210,7 @@ class Dissector:
         at: cython.Py_ssize_t = self.position
         row: cython.Py_ssize_t = self.row
         stop: cython.Py_ssize_t = row
+        header: cython.Py_ssize_t = self.header
         reason: cython.int = _NEED_ROWS
         wire: cython.longlong
         captured: cython.longlong
@@ -768,7 +1226,7 @@ class Dissector:
                     reason = _NEED_TABLES
                     break
                 stop += row
-            if self.filled - at < 16:
+            if self.filled - at < header:
                 reason = _NEED_BYTES
                 break
             if self.swapped:
@@ -787,10 +1245,13 @@ class Dissector:
             if captured == 0 and wire == 0 and seconds == 0 and fraction == 0:
                 reason = _ZEROS
                 break
-            if captured > self.filled - at - 16:
+            if captured > self.filled - at - header:
                 reason = _NEED_BYTES
                 break
-            at += 16
+            if header == 24:
+                # The interface's number, and more that other fields say too: libpcap, sf-pcap.c, pcap_sf_patched_pkthdr.
+                self.numbered(row, self.be32(at + 16) if self.swapped else self.le32(at + 16))
+            at += header
             self.time[row] = seconds * _SECOND + fraction * self.fraction
             self.length[row] = wire
             self.caplen[row] = captured
@@ -810,22 +1271,204 @@ class Dissector:
         return reason
 
     @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def number(self, at: cython.Py_ssize_t) -> cython.longlong:
+        """Return 32 bits in the byte order of the file."""
+        value: cython.longlong = self.be32(at) if self.swapped else self.le32(at)
+        return value
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def numbered(self, row: cython.Py_ssize_t, number: cython.longlong) -> cython.void:
+        """Note a packet's interface by its number."""
+        index: cython.int = self.interfaces.code(number)
+        if self.wide_interfaces:
+            self.interface_wide[row] = index
+        else:
+            self.interface[row] = index
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def walk_blocks(self) -> cython.int:
+        """Dissect the packet blocks of a pcapng section, up to a block of another kind.
+
+        draft-ietf-opsawg-pcapng: enhanced packets (6), simple packets (3), and the obsolete packets (2).
+        """
+        at: cython.Py_ssize_t = self.position
+        row: cython.Py_ssize_t = self.row
+        stop: cython.Py_ssize_t = row
+        reason: cython.int = _NEED_ROWS
+        kind: cython.longlong
+        size: cython.longlong
+        smallest: cython.longlong
+        wire: cython.longlong
+        captured: cython.longlong
+        which: cython.longlong
+        packet: cython.Py_ssize_t
+        seen: cython.longlong
+        while True:
+            if row >= stop:
+                if row >= self.limit:
+                    break
+                stop = self.safe(self.limit - row)
+                if stop == 0:
+                    reason = _NEED_TABLES
+                    break
+                stop += row
+            if self.filled - at < 12:
+                reason = _NEED_BYTES
+                break
+            kind = self.number(at)
+            size = self.number(at + 4)
+            if kind != 6 and kind != 3 and kind != 2:
+                reason = _OTHER_BLOCK
+                break
+            smallest = 16 if kind == 3 else 32
+            if size < smallest or size & 3:
+                reason = _BAD_BLOCK
+                break
+            if size > self.largest + _OPTIONS_MAXIMUM:
+                reason = _OVERSIZED
+                break
+            if size > self.filled - at:
+                reason = _NEED_BYTES
+                break
+            if self.number(at + size - 4) != size:
+                reason = _BAD_BLOCK
+                break
+            if kind == 3:
+                which = 0
+                wire = self.number(at + 8)
+                captured = wire if wire < size - 16 else size - 16
+                packet = at + 12
+            else:
+                which = self.number(at + 8)
+                if kind == 2:  # 16 bits, and as many of the packets dropped before
+                    which = which >> 16 if self.swapped else which & 0xFFFF
+                captured = self.number(at + 20)
+                wire = self.number(at + 24)
+                packet = at + 28
+            if which >= self.interface_count:
+                reason = _NO_INTERFACE
+                break
+            if kind == 3 and 0 < self.interface_snaplen[which] < captured:
+                captured = self.interface_snaplen[which]
+            if captured > size - smallest:
+                reason = _BAD_BLOCK
+                break
+            self.length[row] = wire
+            self.caplen[row] = captured
+            self.offset[row] = self.base + packet
+            if self.wide_interfaces:
+                self.interface_wide[row] = self.interface_code[which]
+            else:
+                self.interface[row] = self.interface_code[which]
+            if kind == 3:
+                self.time[row] = _NO_TIME
+            else:
+                self.stamp(row, which, self.number(at + 12), self.number(at + 16))
+            seen = captured
+            if captured > wire:
+                self.fail(row, _BAD_RECORD)
+                seen = wire
+            self.link = self.interface_link[which]
+            if self.link == _LINK_ETHERNET:
+                self.ethernet(row, packet, packet + seen, packet + wire)
+            else:
+                self.other_link(row, packet, packet + seen, packet + wire)
+            row += 1
+            at += size
+            packet += (captured + 3) & -4
+            if kind != 3 and self.commented(packet, at - 4):
+                self.options_start = packet
+                self.options_stop = at - 4
+                reason = _OPTIONS
+                break
+        self.row = row
+        self.position = at
+        return reason
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def commented(self, at: cython.Py_ssize_t, last: cython.Py_ssize_t) -> cython.bint:
+        """Return whether there is a comment among the options before `last`."""
+        kind: cython.longlong
+        while last - at >= 4:
+            kind = self.number(at)  # 16 bits of it are the kind, 16 the size
+            if self.swapped:
+                kind = (kind >> 16) | ((kind & 0xFFFF) << 16)
+            if kind & 0xFFFF == 1:
+                return True
+            if kind & 0xFFFF == 0:
+                return False
+            at += 4 + (((kind >> 16) + 3) & -4)
+        return False
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    @cython.cdivision(True)
+    def stamp(
+        self, row: cython.Py_ssize_t, which: cython.Py_ssize_t, high: cython.ulonglong, low: cython.ulonglong
+    ) -> cython.void:
+        """Write the time that so many ticks of an interface's clock are."""
+        ticks: cython.ulonglong = (high << 32) | low
+        shift: cython.int = self.interface_shift[which]
+        whole: cython.ulonglong
+        part: cython.ulonglong
+        seconds: cython.longlong
+        if shift >= 0:
+            whole = ticks >> shift
+            part = ticks - (whole << shift)
+            if shift > 34:  # so that the product fits 64 bits
+                part = part >> (shift - 34)
+                shift = 34
+            part = (part * 1000000000) >> shift
+        else:
+            whole = ticks // self.interface_per[which]
+            part = ticks % self.interface_per[which]
+            part = part * self.interface_multiplier[which] // self.interface_divisor[which]
+        self.time[row] = _NO_TIME
+        if whole > _FAR:
+            self.fail(row, _BAD_RECORD)
+            return
+        seconds = whole
+        seconds += self.interface_offset[which]
+        if seconds > _LAST_SECOND or seconds < -_LAST_SECOND:
+            self.fail(row, _BAD_RECORD)
+            return
+        whole = part
+        self.time[row] = seconds * _SECOND + cython.cast(cython.longlong, whole)
+
+    @cython.cfunc
     @cython.nogil
     @cython.exceptval(check=False)
     def safe(self, wanted: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Return how many records, up to `wanted`, fit the tables whatever is in them.
 
-        One record adds at most two addresses, two MAC addresses, one interface, one name and a word to a vocabulary.
+        One record adds at most five addresses, two MAC addresses, one interface, one name, four texts and a word to a
+        vocabulary.
         """
-        room: cython.Py_ssize_t = (self.addresses.limit - self.addresses.count) // 2
+        room: cython.Py_ssize_t = (self.addresses.limit - self.addresses.count) // 5
         wanted = room if room < wanted else wanted
         room = (self.macs.limit - self.macs.count) // 2
         wanted = room if room < wanted else wanted
+        if self.want_tls or self.want_http or self.want_quic:
+            room = (self.texts.limit - self.texts.count) // 8
+            wanted = room if room < wanted else wanted
+            room = (self.texts.text_limit - self.texts.starts[self.texts.count]) // 2048
+            wanted = room if room < wanted else wanted
         room = self.interfaces.limit - self.interfaces.count
         wanted = room if room < wanted else wanted
         room = self.names.limit - self.names.count
         wanted = room if room < wanted else wanted
-        room = (self.names.text_limit - self.names.starts[self.names.count]) // 256
+        room = (self.names.text_limit - self.names.starts[self.names.count]) // 2048
         wanted = room if room < wanted else wanted
         if not self.wide_words:
             room = 120 - self.word_counts[_PROTOCOL]
@@ -869,7 +1512,7 @@ class Dissector:
         self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
     ) -> cython.void:
         version: cython.int
-        index: cython.int
+        family: cython.int
         if self.link == _LINK_SLL:
             # https://www.tcpdump.org/linktypes/LINKTYPE_LINUX_SLL.html
             if end - at < 16:
@@ -883,11 +1526,7 @@ class Dissector:
             if end - at < 20:
                 self.short(row, end, wire, _BAD_COOKED)
                 return
-            index = self.interfaces.code(self.be32(at + 4))
-            if self.wide_interfaces:
-                self.interface_wide[row] = index
-            else:
-                self.interface[row] = index
+            self.numbered(row, self.be32(at + 4))
             if self.buffer[at + 11] == 6:
                 self.cooked_source(row, at + 12)
             self.cooked(row, self.be16(at + 8), self.be16(at), at + 20, end, wire)
@@ -902,8 +1541,54 @@ class Dissector:
                 self.ipv6(row, at, end, wire)
             else:
                 self.fail(row, _BAD_IP)
+        elif self.link == _LINK_NULL or self.link == _LINK_LOOP:
+            # The address family, in the byte order of whoever captured (NULL) or of the network (LOOP, OpenBSD's).
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_LOOPBACK)
+                return
+            family = self.be16(at) | self.be16(at + 2)
+            if family > 0xFF:  # little-endian: it stands in the first byte
+                family = self.buffer[at]
+            if family == 2:
+                self.ipv4(row, at + 4, end, wire)
+            elif family == 10 or family == 24 or family == 28 or family == 30:  # Linux, NetBSD, FreeBSD, macOS
+                self.ipv6(row, at + 4, end, wire)
+        elif self.link == _LINK_PPP:
+            self.ppp(row, at, end, wire)
         else:
             self.fail(row, _BAD_LINK)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ppp(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Read a PPP header, with or without the address and control bytes of RFC 1662."""
+        protocol: cython.int
+        if end - at < 2:
+            self.short(row, end, wire, _BAD_PPP)
+            return
+        protocol = self.be16(at)
+        at += 2
+        if protocol == 0xFF03 or protocol == 0x0F00 or protocol == 0x8F00:  # HDLC-like; Cisco's, unicast or multicast
+            if end - at < 2:
+                self.short(row, end, wire, _BAD_PPP)
+                return
+            if protocol != 0xFF03:
+                self.network(row, self.be16(at), at + 2, end, wire)
+                return
+            protocol = self.be16(at)
+            at += 2
+        if protocol & 0x0100:  # RFC 1661 section 6.5: a compressed protocol field is one byte, and odd
+            protocol = protocol >> 8
+            at -= 1
+        if protocol == 0x0021:
+            self.ipv4(row, at, end, wire)
+        elif protocol == 0x0057:
+            self.ipv6(row, at, end, wire)
+        else:
+            self.protocol(row, 263)
 
     @cython.cfunc
     @cython.nogil
@@ -973,8 +1658,70 @@ class Dissector:
             self.protocol(row, 260)
         elif kind == 0x8847 or kind == 0x8848:
             self.protocol(row, 261)
-        elif kind == 0x8863 or kind == 0x8864:
+            self.mpls(row, at, end, wire)
+        elif kind == 0x8863:
             self.protocol(row, 262)
+        elif kind == 0x8864:
+            self.protocol(row, 262)
+            self.pppoe(row, at, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def mpls(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Pass over a label stack (RFC 3032) to what it carries, which nothing names but its own first bits."""
+        entry: cython.uint
+        first: cython.bint = True
+        while True:
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_MPLS)
+                return
+            entry = self.be32(at)
+            at += 4
+            if first and self.want_labels:
+                self.mpls_label[row] = entry >> 12
+                self.mpls_label_mask[row] = 0
+            first = False
+            if entry & 0x100:
+                break
+        if end - at < 1:
+            self.short(row, end, wire, _BAD_MPLS)
+            return
+        if (self.buffer[at] >> 4) == 4:
+            self.ipv4(row, at, end, wire)
+        elif (self.buffer[at] >> 4) == 6:
+            self.ipv6(row, at, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pppoe(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Read a PPPoE session header (RFC 2516)."""
+        size: cython.Py_ssize_t
+        protocol: cython.int
+        if end - at < 8:
+            self.short(row, end, wire, _BAD_PPPOE)
+            return
+        size = self.be16(at + 4)
+        protocol = self.be16(at + 6)
+        if self.want_labels:
+            self.pppoe_session[row] = self.be16(at + 2)
+            self.pppoe_session_mask[row] = 0
+        at += 6
+        if size < 2 or size > wire - at:
+            self.fail(row, _BAD_PPPOE)
+            return
+        wire = at + size
+        if end > wire:
+            end = wire
+        if protocol == 0x0021:
+            self.ipv4(row, at + 2, end, wire)
+        elif protocol == 0x0057:
+            self.ipv6(row, at + 2, end, wire)
 
     # --------------------------------------------------------------------------------------------- internet
 
@@ -1019,13 +1766,8 @@ class Dissector:
         self.ip_ttl[row] = self.buffer[at + 8]
         self.ip_id[row] = self.be16(at + 4)
         self.protocol(row, protocol)
-        pair: cython.ulonglong = self.be64(at + 12)
-        if pair != self.last_pair or self.last_src < 0:
-            self.last_pair = pair
-            self.last_src = self.addresses.code4(self.be32(at + 12))
-            self.last_dst = self.addresses.code4(self.be32(at + 16))
-        self.source(row, self.last_src)
-        self.destination(row, self.last_dst)
+        self.source(row, self.addresses.code4(self.be32(at + 12)))
+        self.destination(row, self.addresses.code4(self.be32(at + 16)))
         # Total length 0: the kernel hands a segmentation-offloaded packet longer than 65,535 bytes up this way.
         if total != 0:
             if total < header or total > wire - at:
@@ -1142,9 +1884,461 @@ class Dissector:
             if end - at < 4:
                 self.short(row, end, wire, _BAD_ICMP)
                 return
-            self.icmp_type[row] = self.buffer[at]
+            kind: cython.int = self.buffer[at]
+            self.icmp_type[row] = kind
             self.icmp_code[row] = self.buffer[at + 1]
             self.icmp_type_mask[row] = 0
+            if self.want_tunnels and not self.decapsulate:
+                # RFC 792, RFC 4443: an error quotes the packet that it is about.
+                if protocol == 58:
+                    if 1 <= kind <= 4:
+                        self.inside(row, _ICMP_ERROR, 0x86DD, at + 8, end)
+                elif kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12:
+                    self.inside(row, _ICMP_ERROR, 0x0800, at + 8, end)
+        elif protocol == 132:
+            if end - at < 12:
+                if end - at >= 4:
+                    self.ports(row, at)
+                self.short(row, end, wire, _BAD_SCTP)
+                return
+            self.ports(row, at)
+            if self.want_others:
+                self.sctp_vtag[row] = self.be32(at + 4)
+                self.sctp_vtag_mask[row] = 0
+        elif protocol == 2 and self.want_others:
+            if end - at < 8:
+                self.short(row, end, wire, _BAD_IP)
+                return
+            self.igmp_type[row] = self.buffer[at]
+            self.igmp_type_mask[row] = 0
+            # A version 3 report names groups further on, each with its sources.
+            if self.buffer[at] != 0x22:
+                self.igmp_group[row] = self.addresses.code4(self.be32(at + 4))
+        elif self.want_tunnels:
+            if protocol == 4:
+                self.tunnelled(row, _IN_IP, protocol, 0x0800, at, end, wire)
+            elif protocol == 41:
+                self.tunnelled(row, _IN_IP, protocol, 0x86DD, at, end, wire)
+            elif protocol == 47:
+                self.gre(row, at, end, wire)
+
+    # ----------------------------------------------------------------------------------------------- tunnels
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def network_number(self, row: cython.Py_ssize_t, number: cython.uint) -> cython.void:
+        """Note the virtual network of the outermost tunnel."""
+        if self.vni_mask[row] != 0 and self.tunnel[row] < 0:
+            self.vni[row] = number
+            self.vni_mask[row] = 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def gre(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Read a GRE header: RFC 2784, with RFC 2890's key and sequence number."""
+        size: cython.Py_ssize_t = self.gre_size(at, end)
+        if size == 0:
+            self.short(row, end, wire, _BAD_TUNNEL)
+            return
+        if self.buffer[at] & 0x20:
+            self.network_number(row, self.be32(at + (8 if self.buffer[at] & 0x80 else 4)))
+        self.tunnelled(row, _GRE, 47, self.be16(at + 2), at + size, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def gre_size(self, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return the size of a GRE header that is there in full, else 0."""
+        size: cython.Py_ssize_t = 4
+        if end - at < 4:
+            return 0
+        if self.buffer[at] & 0x80:
+            size += 4
+        if self.buffer[at] & 0x20:
+            size += 4
+        if self.buffer[at] & 0x10:
+            size += 4
+        if self.buffer[at + 1] & 0x80:  # the enhanced GRE of PPTP (RFC 2637): an acknowledgment number
+            size += 4
+        return size if size <= end - at else 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def vxlan(
+        self,
+        row: cython.Py_ssize_t,
+        port: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Read a VXLAN (RFC 7348) or GENEVE (RFC 8926) header."""
+        size: cython.Py_ssize_t = 8
+        if end - at < 8:
+            self.short(row, end, wire, _BAD_TUNNEL)
+            return
+        self.network_number(row, self.be32(at + 4) >> 8)
+        if port == 6081:
+            size += (self.buffer[at] & 0x3F) * 4
+            self.tunnelled(row, _GENEVE, 17, self.be16(at + 2), at + size, end, wire)
+        else:
+            self.tunnelled(row, _VXLAN, 17, 0x6558, at + size, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def tunnelled(
+        self,
+        row: cython.Py_ssize_t,
+        tunnel: cython.int,
+        protocol: cython.int,
+        kind: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Go on with what a tunnel carries, `kind` being its EtherType.
+
+        Either into the columns of inner packets; or, to decapsulate, into the ordinary ones, what these have so far
+        being kept in the others where it is the outermost header's.
+        """
+        if end - at < 0:
+            self.short(row, end, wire, _BAD_TUNNEL)
+            return
+        if not self.decapsulate:
+            self.inside(row, tunnel, kind, at, end)
+            return
+        if self.tunnel_row != row:
+            self.tunnel_row = row
+            self.depth = 0
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            self.fail(row, _BAD_TUNNEL)
+            return
+        # Ethernet inside: the link's columns stay the outermost's.
+        if kind == 0x6558:
+            if end - at < 14:
+                self.short(row, end, wire, _BAD_TUNNEL)
+                return
+            kind = self.be16(at + 12)
+            at += 14
+        while kind == 0x8100 or kind == 0x88A8:
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_TUNNEL)
+                return
+            kind = self.be16(at + 2)
+            at += 4
+        if kind != 0x0800 and kind != 0x86DD and kind != 0x0806:
+            return
+        if self.tunnel[row] < 0:
+            self.tunnel[row] = self.word(_TUNNEL, tunnel)
+            self.inner_src[row] = self.src_wide[row] if self.wide_addresses else self.src[row]
+            self.inner_dst[row] = self.dst_wide[row] if self.wide_addresses else self.dst[row]
+            self.inner_proto[row] = self.word(_INNER_PROTOCOL, protocol)
+            if self.sport_mask[row] == 0:
+                self.inner_sport[row] = self.sport[row]
+                self.inner_dport[row] = self.dport[row]
+                self.inner_sport_mask[row] = 0
+        self.source(row, -1)
+        self.destination(row, -1)
+        if self.wide_words:
+            self.proto_wide[row] = -1
+        else:
+            self.proto[row] = -1
+        self.ip_version[row] = 0
+        self.ip_ttl[row] = 0
+        self.ip_id[row] = 0
+        self.ip_frag[row] = -1
+        self.sport[row] = 0
+        self.dport[row] = 0
+        self.sport_mask[row] = 1
+        self.payload_length[row] = 0
+        self.payload_length_mask[row] = 1
+        if kind == 0x0800:
+            self.ipv4(row, at, end, wire)
+        elif kind == 0x86DD:
+            self.ipv6(row, at, end, wire)
+        elif kind == 0x0806:
+            self.protocol(row, 256)
+            self.arp(row, at, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def inside(
+        self,
+        row: cython.Py_ssize_t,
+        tunnel: cython.int,
+        kind: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Read the innermost packet's addresses, protocol and ports, as far as they are there."""
+        protocol: cython.int
+        size: cython.Py_ssize_t
+        _level: cython.int
+        self.tunnel[row] = self.word(_TUNNEL, tunnel)
+        for _level in range(_DEEPEST):
+            if kind == 0x6558:
+                if end - at < 14:
+                    return
+                kind = self.be16(at + 12)
+                at += 14
+            while kind == 0x8100 or kind == 0x88A8:
+                if end - at < 4:
+                    return
+                kind = self.be16(at + 2)
+                at += 4
+            if kind == 0x0800:
+                if end - at < 20:
+                    return
+                size = (self.buffer[at] & 15) * 4
+                if (self.buffer[at] >> 4) != 4 or size < 20:
+                    return
+                protocol = self.buffer[at + 9]
+                self.inner_src[row] = self.addresses.code4(self.be32(at + 12))
+                self.inner_dst[row] = self.addresses.code4(self.be32(at + 16))
+                self.inner_proto[row] = self.word(_INNER_PROTOCOL, protocol)
+                self.inner_sport_mask[row] = 1
+                if self.be16(at + 6) & 0x1FFF:
+                    return
+                at += size
+            elif kind == 0x86DD:
+                if end - at < 40:
+                    return
+                if (self.buffer[at] >> 4) != 6:
+                    return
+                protocol = self.buffer[at + 6]
+                self.inner_src[row] = self.addresses.code6(self.be64(at + 8), self.be64(at + 16))
+                self.inner_dst[row] = self.addresses.code6(self.be64(at + 24), self.be64(at + 32))
+                self.inner_sport_mask[row] = 1
+                at += 40
+                while protocol == 0 or protocol == 43 or protocol == 44 or protocol == 60:
+                    if end - at < 8:
+                        return
+                    if protocol == 44 and self.be16(at + 2) & 0xFFF8:
+                        self.inner_proto[row] = self.word(_INNER_PROTOCOL, self.buffer[at])
+                        return
+                    size = 8 if protocol == 44 else (self.buffer[at + 1] + 1) * 8
+                    protocol = self.buffer[at]
+                    at += size
+                self.inner_proto[row] = self.word(_INNER_PROTOCOL, protocol)
+            else:
+                return
+            if protocol == 4:
+                kind = 0x0800
+            elif protocol == 41:
+                kind = 0x86DD
+            elif protocol == 47:
+                size = self.gre_size(at, end)
+                if size == 0:
+                    return
+                kind = self.be16(at + 2)
+                at += size
+            elif protocol == 6 or protocol == 17 or protocol == 132:
+                if end - at < 4:
+                    return
+                self.inner_sport[row] = self.be16(at)
+                self.inner_dport[row] = self.be16(at + 2)
+                self.inner_sport_mask[row] = 0
+                if protocol != 17:
+                    return
+                kind = self.inner_dport[row]
+                if kind != 4789 and kind != 8472 and kind != 6081:
+                    return
+                at += 8
+                if end - at < 8:
+                    return
+                if kind == 6081:
+                    kind = self.be16(at + 2)
+                    at += 8 + (self.buffer[at] & 0x3F) * 4
+                else:
+                    kind = 0x6558
+                    at += 8
+            else:
+                return
+
+    # -------------------------------------------------------------------------------------- applications
+    # What these lack is no error: a message that goes on in the next segment is read as far as it is there.
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def text(self, at: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.int:
+        """Return the code of some bytes of the packet, which are there, cut to 255."""
+        if size <= 0:
+            return -1
+        if size > _TEXT:
+            size = _TEXT
+        if cython.compiled:
+            p: cython.p_const_uchar = cython.address(self.buffer[at + size - 1])
+            p = cython.address(self.buffer[at])
+            return self.texts.code(p, size)
+        else:
+            if at + size > len(self.buffer):
+                raise IndexError
+            return self.texts.code(self.buffer[at : at + size], size)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def hello(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.void:
+        """Read a TLS ClientHello or ServerHello that starts a segment (RFC 8446 section 4.1)."""
+        kind: cython.int
+        version: cython.int
+        size: cython.Py_ssize_t
+        stop: cython.Py_ssize_t
+        if end - at < 44:
+            return
+        kind = self.buffer[at + 5]
+        if self.buffer[at] != 22 or self.buffer[at + 1] != 3 or kind < 1 or kind > 2:
+            return
+        version = self.be16(at + 9)
+        if (version >> 8) != 3:
+            return
+        self.tls_type[row] = self.word(_TLS_TYPE, kind)
+        self.tls_version[row] = self.word(_TLS_VERSION, version)
+        size = self.be16(at + 3)
+        if size < end - at - 5:
+            end = at + 5 + size
+        at += 43  # within the 44 bytes above
+        at += 1 + self.buffer[at]
+        if end - at < 2:
+            return
+        if kind == 2:
+            self.tls_cipher[row] = self.be16(at)
+            self.tls_cipher_mask[row] = 0
+            at += 3
+        else:
+            at += 2 + self.be16(at)
+            if end - at < 1:
+                return
+            at += 1 + self.buffer[at]
+        if end - at < 2:
+            return
+        stop = at + 2 + self.be16(at)
+        at += 2
+        while at < stop:
+            if end - at < 4:
+                return
+            version = self.be16(at)
+            size = self.be16(at + 2)
+            at += 4
+            if size > end - at:
+                return
+            if version == 0 and kind == 1:
+                if size >= 5 and self.buffer[at + 2] == 0 and self.be16(at + 3) <= size - 5:
+                    self.tls_sni[row] = self.text(at + 5, self.be16(at + 3))
+            elif version == 16:
+                if size >= 3 and self.buffer[at + 2] <= size - 3:
+                    self.tls_alpn[row] = self.text(at + 3, self.buffer[at + 2])
+            elif version == 43:
+                self.newest(row, kind, at, size)
+            at += size
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def newest(
+        self, row: cython.Py_ssize_t, kind: cython.int, at: cython.Py_ssize_t, size: cython.Py_ssize_t
+    ) -> cython.void:
+        """Note the version that a supported_versions extension, all of it there, chooses, or the newest it offers."""
+        best: cython.int = 0
+        version: cython.int
+        i: cython.Py_ssize_t
+        if kind == 2:
+            if size >= 2:
+                best = self.be16(at)
+        else:
+            for i in range(1, size - 1, 2):
+                version = self.be16(at + i)
+                # RFC 8701: values that mean nothing (0x0A0A, 0x1A1A, …) are offered too.
+                if version > best and (version & 0x0F0F) != 0x0A0A:
+                    best = version
+        if best != 0:
+            self.tls_version[row] = self.word(_TLS_VERSION, best)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def request(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.void:
+        """Read an HTTP/1 request or status line that starts a segment, and the Host field (RFC 9112)."""
+        start: cython.Py_ssize_t = at
+        space: cython.Py_ssize_t
+        status: cython.int
+        if end - at < 16:
+            return
+        if self.be32(at) == 0x48545450 and self.be16(at + 4) == 0x2F31:  # HTTP/1
+            status = (self.buffer[at + 9] - 48) * 100 + (self.buffer[at + 10] - 48) * 10 + self.buffer[at + 11] - 48
+            if self.buffer[at + 8] == 32 and 100 <= status <= 999:
+                self.http_status[row] = status
+                self.http_status_mask[row] = 0
+            return
+        while at < end and 65 <= self.buffer[at] <= 90 and at - start < 16:
+            at += 1
+        if at >= end or at == start or self.buffer[at] != 32:
+            return
+        space = at
+        at += 1
+        while at < end and self.buffer[at] > 32:
+            at += 1
+        # The version shows that it is HTTP, where the line is there so far.
+        if end - at < 7:
+            if at < end:
+                return
+        elif self.be16(at) != 0x2048 or self.be32(at + 2) != 0x5454502F or self.buffer[at + 6] != 0x31:
+            return
+        if at == end and end - start < 255:
+            return
+        self.http_method[row] = self.text(start, space - start)
+        self.http_uri[row] = self.text(space + 1, at - space - 1)
+        while True:
+            while at < end and self.buffer[at] != 10:
+                at += 1
+            at += 1
+            if end - at < 6:
+                return
+            if self.buffer[at] == 13 or self.buffer[at] == 10:
+                return
+            if (self.be32(at) | 0x20202020) == 0x686F7374 and self.buffer[at + 4] == 58:  # "host:", whatever its case
+                at += 5
+                while at < end and self.buffer[at] == 32:
+                    at += 1
+                start = at
+                while at < end and self.buffer[at] > 32:
+                    at += 1
+                self.http_host[row] = self.text(start, at - start)
+                return
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def quic(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.void:
+        """Read a QUIC long header (RFC 8999 section 5.1)."""
+        size: cython.Py_ssize_t
+        start: cython.Py_ssize_t
+        if end - at < 7:
+            return
+        if (self.buffer[at] & 0xC0) != 0xC0:
+            return
+        size = self.buffer[at + 5]
+        start = at + 6
+        if size > 20 or size > end - start - 1:
+            return
+        self.quic_version[row] = self.be32(at + 1)
+        self.quic_version_mask[row] = 0
+        self.quic_dcid[row] = self.text(start, size)
+        at = start + size  # and one byte more is there
+        size = self.buffer[at]
+        at += 1
+        if size > 20 or size > end - at:
+            return
+        self.quic_scid[row] = self.text(at, size)
 
     @cython.cfunc
     @cython.inline
@@ -1168,7 +2362,11 @@ class Dissector:
             return
         bits: cython.int = self.be16(at + 12)
         header: cython.Py_ssize_t = (bits >> 12) * 4
-        self.ports(row, at)
+        source: cython.int = self.be16(at)
+        destination: cython.int = self.be16(at + 2)
+        self.sport[row] = source
+        self.dport[row] = destination
+        self.sport_mask[row] = 0
         self.tcp_seq[row] = self.be32(at + 4)
         self.tcp_ack[row] = self.be32(at + 8)
         self.tcp_window[row] = self.be16(at + 14)
@@ -1190,8 +2388,13 @@ class Dissector:
             self.tcp_tsval_mask[row] = 0
         else:
             self.tcp_options(row, at + 20, at + header, end, wire)
+        if (self.want_tls or self.want_http) and end - at > header:
+            if self.want_tls:
+                self.hello(row, at + header, end)
+            if self.want_http:
+                self.request(row, at + header, end)
         # RFC 1035 section 4.2.2: over TCP a message comes after its length. Only one that starts a segment is found.
-        if (self.sport[row] == 53 or self.dport[row] == 53) and end - at - header >= 14:
+        if (source == 53 or destination == 53) and end - at - header >= 14:
             at += header
             if 12 <= self.be16(at) <= wire - at - 2:
                 if end - at - 2 > self.be16(at):
@@ -1263,7 +2466,11 @@ class Dissector:
             self.short(row, end, wire, _BAD_UDP)
             return
         size: cython.Py_ssize_t = self.be16(at + 4)
-        self.ports(row, at)
+        source: cython.int = self.be16(at)
+        destination: cython.int = self.be16(at + 2)
+        self.sport[row] = source
+        self.dport[row] = destination
+        self.sport_mask[row] = 0
         if size == 0:
             size = wire - at  # a jumbogram, RFC 2675 section 4
         if size < 8:
@@ -1278,8 +2485,12 @@ class Dissector:
             wire = at + size
             if end > wire:
                 end = wire
-        source: cython.int = self.sport[row]
-        destination: cython.int = self.dport[row]
+        if self.want_tunnels and (destination == 4789 or destination == 8472 or destination == 6081):
+            # RFC 7348, RFC 8926; 8472 is what Linux took before there was a number.
+            self.vxlan(row, destination, at + 8, end, wire)
+            return
+        if self.want_quic and (source == 443 or destination == 443):
+            self.quic(row, at + 8, end)
         # DNS, multicast DNS (RFC 6762) and LLMNR (RFC 4795) share one message format.
         if (
             source == 53
@@ -1318,12 +2529,23 @@ class Dissector:
         code: cython.int
         self.dns_id[row] = self.be16(at)
         self.dns_id_mask[row] = 0
+        if self.want_messages:
+            # From where the packet's bytes start.
+            size = at - (self.offset[row] - self.base)
+            if size <= 0xFFFF:
+                self.dns_offset[row] = size
+                self.dns_offset_mask[row] = 0
         if bits & 0x8000:
             self.dns_response[row] = 1
             self.dns_rcode[row] = self.word(_RCODE, bits & 15)
         if self.be16(at + 4) == 0:
             return
-        size = self.name(at, at + 12, end)
+        size = self.plain_name(at + 12, end)
+        after = at + 12 + size
+        compressed: cython.bint = size == -2
+        if compressed:
+            size = self.name(at, at + 12, end)
+            after = self.after_name(at + 12, end) if size > 0 else end
         if size == 0:
             if whole:
                 self.short(row, end, wire, _BAD_DNS)
@@ -1331,12 +2553,18 @@ class Dissector:
         if size < 0:
             self.fail(row, _BAD_DNS)
             return
-        after = self.after_name(at + 12, end)
         if end - after < 4:
             if whole:
                 self.short(row, end, wire, _BAD_DNS)
             return
-        code = self.names.code(size)
+        if cython.compiled:
+            name: cython.p_const_uchar = cython.address(self.names.scratch[0])
+            if not compressed:
+                name = cython.address(self.buffer[at + 11 + size])
+                name = cython.address(self.buffer[at + 12])
+            code = self.names.code(name, size)
+        else:
+            code = self.names.code(self.names.scratch if compressed else self.buffer[at + 12 : after], size)
         if self.wide_names:
             self.dns_qname_wide[row] = code
         else:
@@ -1345,6 +2573,26 @@ class Dissector:
             self.dns_qtype_wide[row] = self.word(_QTYPE, self.be16(after))
         else:
             self.dns_qtype[row] = self.word(_QTYPE, self.be16(after))
+
+    @cython.cfunc
+    @cython.inline
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def plain_name(self, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return the size of the name at `at`, 0 where it is cut, -1 where it is malformed, -2 where it is compressed."""
+        start: cython.Py_ssize_t = at
+        label: cython.Py_ssize_t
+        while True:
+            if end - at < 1:
+                return 0
+            label = self.buffer[at]
+            if label == 0:
+                return at + 1 - start
+            if label >= 0xC0:
+                return -2
+            if label > 63 or at - start + label + 2 > 255:
+                return -1  # RFC 1035 section 3.1: a label has at most 63 bytes, a name 255
+            at += label + 1
 
     @cython.cfunc
     @cython.nogil
@@ -1376,7 +2624,7 @@ class Dissector:
                 at = target
                 continue
             if label > 63 or size + label + 2 > 255:
-                return -1  # RFC 1035 section 3.1: a label has at most 63 bytes, a name 255
+                return -1
             if end - at < 1 + label:
                 return 0
             for i in range(label + 1):
@@ -1406,6 +2654,10 @@ REASONS: dict[str, int] = {
     "tables": _NEED_TABLES,
     "oversized": _OVERSIZED,
     "zeros": _ZEROS,
+    "other block": _OTHER_BLOCK,
+    "bad block": _BAD_BLOCK,
+    "no interface": _NO_INTERFACE,
+    "options": _OPTIONS,
 }
 """What `Dissector.run` returns: what is missing, or what is wrong with the next record."""
 
@@ -1415,6 +2667,9 @@ LINKS: dict[str, int] = {
     "sll": _LINK_SLL,
     "sll2": _LINK_SLL2,
     "raw": _LINK_RAW,
+    "null": _LINK_NULL,
+    "loop": _LINK_LOOP,
+    "ppp": _LINK_PPP,
 }
 """The link layers, for `Dissector(link=…)`."""
 
@@ -1426,5 +2681,95 @@ VOCABULARIES: dict[str, int] = {
     "dns_rcode": _RCODE,
     "dns_qtype": _QTYPE,
     "error": _ERROR,
+    "tunnel": _TUNNEL,
+    "inner_proto": _INNER_PROTOCOL,
+    "tls_type": _TLS_TYPE,
+    "tls_version": _TLS_VERSION,
 }
 """Row of each column's vocabulary in `words` and `word_counts`."""
+
+ABSENT: dict[str, int] = {
+    "interface": -1,
+    "eth_src": -1,
+    "eth_dst": -1,
+    "src": -1,
+    "dst": -1,
+    "proto": -1,
+    "ip_frag": -1,
+    "tcp_flags": -1,
+    "arp_op": -1,
+    "dns_qname": -1,
+    "dns_qtype": -1,
+    "dns_rcode": -1,
+    "error": -1,
+    "vlan_mask": 1,
+    "sport_mask": 1,
+    "payload_length_mask": 1,
+    "tcp_mss_mask": 1,
+    "tcp_wscale_mask": 1,
+    "tcp_tsval_mask": 1,
+    "tcp_sack_left_mask": 1,
+    "icmp_type_mask": 1,
+    "dns_id_mask": 1,
+    "time": 0,
+    "length": 0,
+    "caplen": 0,
+    "offset": 0,
+    "ethertype": 0,
+    "vlan": 0,
+    "ip_version": 0,
+    "ip_ttl": 0,
+    "ip_id": 0,
+    "sport": 0,
+    "dport": 0,
+    "payload_length": 0,
+    "tcp_seq": 0,
+    "tcp_ack": 0,
+    "tcp_window": 0,
+    "tcp_mss": 0,
+    "tcp_wscale": 0,
+    "tcp_tsval": 0,
+    "tcp_tsecr": 0,
+    "tcp_sack_left": 0,
+    "tcp_sack_right": 0,
+    "icmp_type": 0,
+    "icmp_code": 0,
+    "dns_id": 0,
+    "dns_response": 0,
+    "tunnel": -1,
+    "vni": 0,
+    "vni_mask": 1,
+    "inner_src": -1,
+    "inner_dst": -1,
+    "inner_proto": -1,
+    "inner_sport": 0,
+    "inner_sport_mask": 1,
+    "inner_dport": 0,
+    "mpls_label": 0,
+    "mpls_label_mask": 1,
+    "pppoe_session": 0,
+    "pppoe_session_mask": 1,
+    "sctp_vtag": 0,
+    "sctp_vtag_mask": 1,
+    "igmp_type": 0,
+    "igmp_type_mask": 1,
+    "igmp_group": -1,
+    "tls_type": -1,
+    "tls_version": -1,
+    "tls_sni": -1,
+    "tls_alpn": -1,
+    "tls_cipher": 0,
+    "tls_cipher_mask": 1,
+    "http_method": -1,
+    "http_uri": -1,
+    "http_host": -1,
+    "http_status": 0,
+    "http_status_mask": 1,
+    "dns_offset": 0,
+    "dns_offset_mask": 1,
+    "quic_version": 0,
+    "quic_version_mask": 1,
+    "quic_dcid": -1,
+    "quic_scid": -1,
+}
+"""What "not there" looks like in each part of the table that the loop writes."""

@@ -1,4 +1,4 @@
-"""What the first bytes of a capture say: the classic pcap header, or what else the bytes look like.
+"""What the first bytes of a capture say: the pcap header, or what else the bytes look like.
 
 The format is draft-ietf-opsawg-pcap: a magic number that tells byte order and resolution, version, snaplen, linktype.
 """
@@ -8,7 +8,17 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-__all__ = ["HEADER_SIZE", "LINKTYPES", "DamageWarning", "FormatError", "InterpretedWarning", "PcapHeader"]
+__all__ = [
+    "HEADER_SIZE",
+    "LINKTYPES",
+    "DamageWarning",
+    "FormatError",
+    "InterpretedWarning",
+    "LinktypeWarning",
+    "PcapHeader",
+    "linktype_name",
+    "looks_like",
+]
 
 HEADER_SIZE = 24
 
@@ -16,10 +26,14 @@ HEADER_SIZE = 24
 _LARGEST_RECORD = 262_144
 
 LINKTYPES: dict[int, tuple[str, str]] = {
+    0: ("NULL", "null"),
     1: ("EN10MB", "ethernet"),
+    9: ("PPP", "ppp"),
     12: ("RAW", "raw"),  # DLT_RAW as most systems number it; in files written without translation
     14: ("RAW", "raw"),  # DLT_RAW on OpenBSD
+    50: ("PPP_HDLC", "ppp"),
     101: ("RAW", "raw"),
+    108: ("LOOP", "loop"),
     113: ("LINUX_SLL", "sll"),
     228: ("IPV4", "raw"),
     229: ("IPV6", "raw"),
@@ -28,9 +42,9 @@ LINKTYPES: dict[int, tuple[str, str]] = {
 """Linktypes that are dissected: number → (name, which first header the dissector expects)."""
 
 _OTHER_LINKTYPES = {
-    0: "NULL",
+    51: "PPP_ETHER",
+    104: "C_HDLC",
     105: "IEEE802_11",
-    108: "LOOP",
     127: "IEEE802_11_RADIOTAP",
     147: "USER0",
     189: "USB_LINUX",
@@ -40,26 +54,29 @@ _OTHER_LINKTYPES = {
     253: "NETLINK",
 }
 
-_MAGICS: dict[bytes, tuple[str, int]] = {
-    b"\xd4\xc3\xb2\xa1": ("little", 1000),
-    b"\xa1\xb2\xc3\xd4": ("big", 1000),
-    b"\x4d\x3c\xb2\xa1": ("little", 1),
-    b"\xa1\xb2\x3c\x4d": ("big", 1),
+_RECORD_HEADER = 16
+_MODIFIED_RECORD_HEADER = 24
+_MAGICS: dict[bytes, tuple[str, int, int]] = {
+    b"\xd4\xc3\xb2\xa1": ("little", 1000, _RECORD_HEADER),
+    b"\xa1\xb2\xc3\xd4": ("big", 1000, _RECORD_HEADER),
+    b"\x4d\x3c\xb2\xa1": ("little", 1, _RECORD_HEADER),
+    b"\xa1\xb2\x3c\x4d": ("big", 1, _RECORD_HEADER),
+    # Alexey Kuznetzov's patched libpcap: more in each record's header.
+    b"\x34\xcd\xb2\xa1": ("little", 1000, _MODIFIED_RECORD_HEADER),
+    b"\xa1\xb2\xcd\x34": ("big", 1000, _MODIFIED_RECORD_HEADER),
 }
 
 _OTHER_FORMATS: tuple[tuple[bytes, str], ...] = (
-    (b"\x0a\x0d\x0d\x0a", "pcapng: convert it with `tshark -F pcap -r IN -w OUT` or `editcap -F pcap IN OUT`"),
-    (b"\x34\xcd\xb2\xa1", "a modified (Kuznetzov) pcap: convert it with `editcap -F pcap IN OUT`"),
-    (b"\xa1\xb2\xcd\x34", "a modified (Kuznetzov) pcap: convert it with `editcap -F pcap IN OUT`"),
-    (b"\x1f\x8b", "gzip-compressed: decompress it first"),
-    (b"\x28\xb5\x2f\xfd", "Zstandard-compressed: decompress it first"),
-    (b"\x04\x22\x4d\x18", "LZ4-compressed: decompress it first"),
     (b"BZh", "bzip2-compressed: decompress it first"),
     (b"\xfd7zXZ\x00", "xz-compressed: decompress it first"),
     (b"PK\x03\x04", "a zip archive: unpack it first"),
     (b"snoop\x00", "a Solaris snoop capture: convert it with `editcap -F pcap IN OUT`"),
     (b"GMBU", "a Microsoft Network Monitor capture: convert it with `editcap -F pcap IN OUT`"),
     (b"RTSS", "a Microsoft Network Monitor capture: convert it with `editcap -F pcap IN OUT`"),
+    (b"5View", "an Accellent 5Views capture: convert it with `editcap -F pcap IN OUT`"),
+    (b"XCP\x00", "a Sniffer capture: convert it with `editcap -F pcap IN OUT`"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"%PDF", "a PDF document"),
     (b"\x7fELF", "a program"),
     (b"PAR1", "a Parquet file: read it with pandas.read_parquet"),
 )
@@ -71,6 +88,10 @@ class FormatError(ValueError):
 
 class DamageWarning(UserWarning):
     """A capture ends in the middle of a packet or turns into something else; its whole packets were kept."""
+
+
+class LinktypeWarning(DamageWarning):
+    """A capture's link type is not dissected: its packets have time and lengths, and no more."""
 
 
 class InterpretedWarning(UserWarning):
@@ -97,6 +118,12 @@ class PcapHeader:
     nanoseconds_per_unit: int
     snaplen: int
     linktype: int
+    record_header: int = _RECORD_HEADER
+
+    @property
+    def format(self) -> str:
+        """Which kind of pcap it is."""
+        return "pcap" if self.record_header == _RECORD_HEADER else "modified pcap"
 
     @property
     def resolution(self) -> str:
@@ -106,9 +133,7 @@ class PcapHeader:
     @property
     def linktype_name(self) -> str:
         """Name of the linktype, as tcpdump.org lists it, else its number."""
-        if self.linktype in LINKTYPES:
-            return LINKTYPES[self.linktype][0]
-        return _OTHER_LINKTYPES.get(self.linktype, str(self.linktype))
+        return linktype_name(self.linktype)
 
     @property
     def link(self) -> str:
@@ -134,25 +159,33 @@ class PcapHeader:
         Raises
         ------
         FormatError
-            When this is no classic pcap header.
+            When this is no pcap header.
         """
         if not data:
             raise FormatError(f"{name} is empty: not even a capture header was written")
         if data[:4] not in _MAGICS:
-            raise FormatError(f"{name} is not a classic pcap capture: it looks like {_looks_like(data)}")
+            raise FormatError(f"{name} is not a capture that is read: it looks like {looks_like(data)}")
         if len(data) < HEADER_SIZE:
             raise FormatError(f"{name} is cut short inside its header: {len(data)} of {HEADER_SIZE} bytes")
-        byte_order, unit = _MAGICS[data[:4]]
+        byte_order, unit, record_header = _MAGICS[data[:4]]
         major, minor, _, _, snaplen, linktype = struct.unpack(
             ("<" if byte_order == "little" else ">") + "HHiIII", data[4:HEADER_SIZE]
         )
         if major != 2:  # noqa: PLR2004 - the only version there is
             raise FormatError(f"{name} has pcap version {major}.{minor}, and only 2.x is read")
         # The upper bits say how long the frame check sequence is; a reader of headers needs no more than the type.
-        return cls(byte_order, unit, snaplen, linktype & 0x03FF_FFFF)
+        return cls(byte_order, unit, snaplen, linktype & 0x03FF_FFFF, record_header)
 
 
-def _looks_like(data: bytes) -> str:
+def linktype_name(linktype: int) -> str:
+    """Return the name of a linktype, as tcpdump.org lists it, else its number."""
+    if linktype in LINKTYPES:
+        return LINKTYPES[linktype][0]
+    return _OTHER_LINKTYPES.get(linktype, str(linktype))
+
+
+def looks_like(data: bytes) -> str:
+    """Say what the first bytes of a file look like."""
     for start, what in _OTHER_FORMATS:
         if data.startswith(start):
             return what
@@ -165,4 +198,17 @@ def _looks_like(data: bytes) -> str:
         text = data[: error.start].decode() if error.start > len(data) - 4 else ""
     if text and all(character.isprintable() or character in "\r\n\t" for character in text):
         return f"text ({' '.join(text.split())!r}…)"
+    if _looks_like_erf(data):
+        return "an ERF capture (Endace): convert it with `editcap -F pcap IN OUT`"
     return f"nothing known (first bytes {data[:8].hex(' ')})"
+
+
+def _looks_like_erf(data: bytes) -> bool:
+    """Say whether the first record's header could be ERF's, which has no magic number."""
+    if len(data) < 18:  # noqa: PLR2004 - one record's header and a little
+        return False
+    kind, size = data[8] & 0x7F, int.from_bytes(data[10:12], "big")
+    wire = int.from_bytes(data[14:16], "big")
+    seconds = int.from_bytes(data[4:8], "little")
+    # Wireshark, erf.h: types, and a header of 16 bytes that is part of the size; times between 1985 and 2038.
+    return 0 < kind < 49 and 16 < size <= wire + 32 and wire > 0 and 500_000_000 < seconds < 1 << 31  # noqa: PLR2004

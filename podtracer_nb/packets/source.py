@@ -1,20 +1,35 @@
-"""Where the bytes of a capture come from: a path, bytes in memory, or a stream, all read in the same way."""
+"""Where the bytes of a capture come from: paths, bytes in memory, or a stream, all read in the same way."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
+import glob
+import io
+import mmap
 import os
+import queue
+import re
 import select
 import stat
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Input", "Source"]
+from podtracer_nb.packets.capture_format import FormatError
+from podtracer_nb.packets.compression import MAGIC_SIZE, Decompressed, kind_of
+
+__all__ = ["Input", "ReadAhead", "Source", "aligned", "each_source"]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Any
-"""A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`."""
+"""A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`.
+
+A path may be a pattern (`ring.pcap*`) or, where fsspec is installed, a URL that it opens (`s3://bucket/x.pcap`). A list
+of any of these is read one after the other.
+"""
 
 _PIPE_BYTES = 1 << 20
 
@@ -37,6 +52,8 @@ class Input:
         All bytes, where they are in memory already; `readinto` is not used then.
     size
         How many bytes are to come, where that is known.
+    compression
+        What it was compressed with, once `open_compressed` looked.
     readinto
         Reads what is there into a buffer, at least one byte, and returns how many; 0 at the end.
 
@@ -53,18 +70,67 @@ class Input:
         self.path: str | None = None
         self.whole: memoryview | None = None
         self.size: int | None = None
+        self.compression: str | None = None
         self._opened: Any = None
+        self._decompressed: Decompressed | None = None
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.whole = memoryview(source).cast("B")
             self.size = len(self.whole)
             return
         stream: Any = source
-        if isinstance(source, (str, os.PathLike)):
+        if isinstance(source, str) and _is_url(source):
+            self.path = self.name = source
+            stream = self._opened = _open_url(source)
+        elif isinstance(source, (str, os.PathLike)):
             self.path = self.name = os.fspath(source)
+            if Path(source).is_dir():
+                raise FormatError(f"{self.name} is a directory: give its files, as in {Path(source) / '*.pcap'}")
             stream = self._opened = Path(source).open("rb", buffering=0)  # noqa: SIM115 - closed by `close`
         self.readinto = _reading(stream)
         with contextlib.suppress(AttributeError, OSError, ValueError):  # a stream without a file descriptor
             self._tune(stream.fileno(), stream)
+
+    def open_compressed(self) -> None:
+        """Look at the first bytes, and decompress what follows if they say so.
+
+        Raises
+        ------
+        FormatError
+            The package that decompresses them is not installed.
+        """
+        if self.whole is not None:
+            kind = kind_of(bytes(self.whole[:MAGIC_SIZE]))
+            if kind is not None:
+                self._decompress(kind, _reading(io.BytesIO(self.whole)))
+            return
+        raw = self.readinto
+        head = b""
+        while len(head) < MAGIC_SIZE:
+            part = memoryview(bytearray(MAGIC_SIZE - len(head)))
+            try:
+                got = raw(part)
+            except BaseException:
+                self.readinto = _preceded(head, raw)  # what was read already comes again
+                raise
+            if got == 0:
+                break
+            head += part[:got]
+        kind = kind_of(head)
+        if kind is None:
+            self.readinto = _preceded(head, raw)
+        else:
+            self._decompress(kind, _preceded(head, raw))
+
+    def _decompress(self, kind: str, readinto: Callable[[memoryview], int]) -> None:
+        self._decompressed = Decompressed(kind, readinto, self.name)
+        self.compression = kind
+        self.readinto = self._decompressed.readinto
+        self.whole = self.size = None
+
+    @property
+    def trouble(self) -> str | None:
+        """What ended a compressed source before its end."""
+        return self._decompressed.trouble if self._decompressed is not None else None
 
     def _tune(self, descriptor: int, stream: Any) -> None:
         status = os.fstat(descriptor)
@@ -78,6 +144,63 @@ class Input:
         """Close what was opened here."""
         if self._opened is not None:
             self._opened.close()
+
+
+def each_source(source: Source | list[Source]) -> list[Source]:
+    """Return the single sources of a list, a pattern, or one source: a pattern's files by their names' numbers.
+
+    Raises
+    ------
+    FileNotFoundError
+        No file is named as a pattern says.
+    ValueError
+        The list is empty.
+    """
+    if isinstance(source, (list, tuple)):
+        if not source:
+            raise ValueError("an empty list of captures")
+        return [single for each in source for single in each_source(each)]
+    if isinstance(source, (str, os.PathLike)):
+        text = os.fspath(source)
+        if glob.has_magic(text) and not Path(text).exists() and not _is_url(text):
+            found = [each for each in glob.glob(text) if Path(each).is_file()]  # noqa: PTH207 - patterns may be absolute
+            if not found:
+                raise FileNotFoundError(errno.ENOENT, "no file is named so", text)
+            found.sort(key=_natural)
+            return list(found)
+    return [source]
+
+
+def _natural(path: str) -> list[tuple[int, str]]:
+    """Order names as their numbers say, so that ring files (x.pcap, x.pcap1, … x.pcap10) come in turn."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path)]
+
+
+def _is_url(text: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
+def _open_url(url: str) -> Any:
+    try:
+        import fsspec
+    except ImportError:
+        raise FormatError(f"{url} is a URL, and fsspec, which would open it, is not installed") from None
+    return fsspec.open(url, "rb").open()
+
+
+def _preceded(head: bytes, readinto: Callable[[memoryview], int]) -> Callable[[memoryview], int]:
+    """Return a `readinto` that gives some bytes first."""
+    left = [head]
+
+    def fill(buffer: memoryview) -> int:
+        if not left[0]:
+            return readinto(buffer)
+        given = min(len(buffer), len(left[0]))
+        buffer[:given] = left[0][:given]
+        left[0] = left[0][given:]
+        return given
+
+    return fill if head else readinto
 
 
 def _reading(stream: Any) -> Callable[[memoryview], int]:
@@ -112,3 +235,76 @@ def _blocking(stream: Any) -> bool:
         return os.get_blocking(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return False
+
+
+_AHEAD_BYTES = 1 << 20
+_AHEAD_BUFFERS = 3
+
+
+class ReadAhead:
+    """A thread that reads on into other buffers while what it read before is worked on.
+
+    Reading and what it works with hold no lock of Python's for most of their time, so the two share two processors.
+
+    Parameters
+    ----------
+    readinto
+        As `Input.readinto`.
+    headroom
+        Bytes to leave free at the start of each buffer.
+
+    Attributes
+    ----------
+    buffers
+        The buffers.
+    get
+        Waits for the next one filled: its number, and how many bytes are in it, 0 at the end, or the error that reading
+        met.
+    """
+
+    def __init__(self, readinto: Callable[[memoryview], int], headroom: int) -> None:
+        self.buffers = [aligned(headroom + _AHEAD_BYTES) for _ in range(_AHEAD_BUFFERS)]
+        self._free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        ready: queue.SimpleQueue[tuple[int, int | BaseException]] = queue.SimpleQueue()
+        self.get = ready.get
+        for number in range(_AHEAD_BUFFERS):
+            self._free.put(number)
+        rooms = [buffer[headroom:] for buffer in self.buffers]
+        # The thread knows nothing of this object, and ends with it.
+        self._stop = weakref.finalize(self, self._free.put, None)
+        self._thread = threading.Thread(target=_read_on, args=(readinto, rooms, self._free, ready), daemon=True)
+        self._thread.start()
+
+    def give_back(self, number: int) -> None:
+        """Let a buffer be filled again."""
+        self._free.put(number)
+
+    def close(self) -> None:
+        """End the thread."""
+        self._stop()
+        self._thread.join()
+
+
+def _read_on(
+    readinto: Callable[[memoryview], int],
+    rooms: list[memoryview],
+    free: queue.SimpleQueue[int | None],
+    ready: queue.SimpleQueue[tuple[int, int | BaseException]],
+) -> None:
+    while (number := free.get()) is not None:
+        try:
+            got = readinto(rooms[number])
+        except BaseException as error:  # noqa: BLE001 - raised again where the bytes are waited for
+            ready.put((number, error))
+            return
+        ready.put((number, got))
+        if got == 0:
+            return
+
+
+def aligned(size: int) -> memoryview:
+    """Return a buffer that starts on a page: the kernel copies into it twice as fast as into a bytearray's memory.
+
+    Its copy (`rep movsb`) is slow where source and destination do not share their alignment within 32 bytes.
+    """
+    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

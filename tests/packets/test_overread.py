@@ -23,24 +23,31 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, UDP
 
+from podtracer_nb.packets import schema
+from podtracer_nb.packets.capture_format import LINKTYPES
 from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.dictionaries import Dictionaries
+from podtracer_nb.packets.pcapng import Interface, Interfaces
 from tests.machine import needs
-from tests.packets.captures import CLIENT, ETHER, SEEDS, SERVER, record
+from tests.packets.captures import CLIENT, ETHER, LAYERED, SEEDS, SERVER, enhanced, obsolete, record, simple
 from tests.packets.engines import SOURCE, load
 
-LINKS = {"EN10MB": "ethernet", "LINUX_SLL": "sll", "LINUX_SLL2": "sll2", "RAW": "raw"}
-MUTATIONS = 20_000
+LINKS = {name: LINKTYPES[linktype][1] for name, (linktype, _) in SEEDS.items()}
+INSIDE = "inside"  # in place of a link: Ethernet, decapsulated
+BLOCKS = "blocks"  # in place of a link: whole pcapng blocks of an Ethernet interface
+MUTATIONS = 40_000
+_NO_TUNNELS = {"ClientHello", "ServerHello", "request", "response", "QUIC", "SCTP", "IGMP"}
 
 # Comparisons of what is there with what is about to be read; each stands before the reads of one header.
 _THERE = r"(?:self\.filled|end|last) - (?:at|after)(?: - \w+)?"
 _COMPARISONS = (
+    (re.compile(r"size < smallest"), "size < -999_999"),
     (re.compile(rf"({_THERE}) < [\w +]+(?=:)"), r"\1 < -999_999"),
     (re.compile(rf"({_THERE}) >= \d+"), r"\1 >= -999_999"),
     (re.compile(rf"(\b(?:size|captured)) > {_THERE}"), r"\1 > 999_999_999"),
 )
 # After these nothing is read before the next comparison: they only tell a better reason.
-_READS_NOTHING = {"if end - at < header:", "if size > end - at:"}
+_READS_NOTHING = {"if end - at < header:", "if size > end - at:", "if end - at < 0:"}
 
 # Question names that no resolver sends: pointers cut, to themselves, and beyond.
 _POINTERS = [b"\xc0\x0c", b"\1a\xc0\x0c\0", b"\xc0\x02", b"\xff\xff", b"\x3f" + b"x" * 63 + b"\xc0\x0c"]
@@ -53,8 +60,12 @@ class Checked:
         self.engine = engine
         self.dictionaries = Dictionaries(engine)
         self.dissector: Any = engine.Dissector(self.dictionaries)
-        self.memory = ColumnMemory(self.dissector, self.dictionaries)
+        everything = schema.chosen(None, schema.LAYERS)
+        self.memory = ColumnMemory(self.dissector, self.dictionaries, everything)
         self.memory.grow(0, 1, huge=False)
+        self.interfaces = Interfaces()
+        described = Interface(0, 1, 0, "0")
+        self.interfaces.add(described, engine.LINKS["ethernet"], self.dictionaries.interface("0"))
         self.reported: list[BaseException] = []
         # No test runs in another thread here, so all that is reported meanwhile comes out of the dissector.
         monkeypatch.setattr(sys, "unraisablehook", lambda report: self.reported.append(report.exc_value))
@@ -62,10 +73,16 @@ class Checked:
     def overreads(self, link: str, data: bytes, missing: int = 0) -> bool:
         """Dissect one record; return whether a byte outside its buffer, which lacks the last few, was asked for."""
         dissector = self.dissector
-        self.memory.forget(1)
+        self.memory.forget()
         dissector.row = 0
         self.memory.prepare(0)
-        dissector.begin(self.engine.LINKS[link], False, 1000, 262_144, 24)
+        dissector.open_tunnels(link == INSIDE)
+        if link == BLOCKS:
+            dissector.begin(0, False, 1, 0, 0)
+            dissector.begin_blocks(False, 262_144)
+            dissector.describe(self.interfaces.memory, 1, 262_144)
+        else:
+            dissector.begin(self.engine.LINKS["ethernet" if link == INSIDE else link], False, 1000, 262_144, 24)
         dissector.attach(memoryview(data)[: len(data) - missing], len(data))
         dissector.limit = 1
         self.reported.clear()
@@ -91,13 +108,36 @@ def truncations() -> Iterator[tuple[str, bytes]]:
             for keep in range(len(packet) + 1):
                 yield LINKS[name], record(packet, keep=keep)
                 yield LINKS[name], record(packet[:keep])
+    for name, packet in LAYERED.items():
+        for link in ("ethernet", INSIDE) if name not in _NO_TUNNELS else ("ethernet",):
+            for keep in range(14, len(packet) + 1):
+                yield link, record(packet, keep=keep)
+    for whole in blocks(SEEDS["EN10MB"][1][4]):
+        for keep in range(len(whole) + 1):
+            yield BLOCKS, whole[:keep]
+            # As if it were whole: its two sizes say so.
+            size = struct.pack("<I", keep)
+            yield BLOCKS, whole[:4] + size + whole[8 : max(8, keep - 4)] + size
+
+
+def blocks(packet: bytes) -> list[bytes]:
+    """Return packet blocks of every kind, with options and without."""
+    return [
+        enhanced(packet),
+        enhanced(packet[:61], options=[(2, b"flag"), (5, b"12345678"), (0, b"")]),
+        enhanced(b"", options=[(2, b"x")]),
+        simple(packet),
+        obsolete(packet),
+    ]
 
 
 def pointers() -> list[bytes]:
     """Return DNS questions with compression pointers for names."""
     dns = ETHER / IP(src=CLIENT, dst=SERVER) / UDP(sport=40000, dport=53)
     head = struct.pack("!HHHHHH", 1, 0x0100, 1, 0, 0, 0)
-    return [bytes(dns / (head + name + b"\0\1\0\1")) for name in _POINTERS]
+    # Into the header, where what counts the last section is a label that goes to the message's end, and beyond it.
+    into = [(struct.pack("!HHHHHH", 1, 0x0100, 1, 0, 0, size), b"\xc0\x0b") for size in (5, 6, 0x3F)]
+    return [bytes(dns / (head + name + b"\0\1\0\1")) for head, name in [*((head, n) for n in _POINTERS), *into]]
 
 
 def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
@@ -105,6 +145,8 @@ def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
     chooser = random.Random(seed)
     everything = [(LINKS[name], packet) for name, (_, packets) in SEEDS.items() for packet in packets]
     everything += [("ethernet", packet) for packet in pointers()]
+    everything += [(link, packet) for packet in LAYERED.values() for link in ("ethernet", INSIDE)]
+    everything += [(BLOCKS, whole) for whole in blocks(SEEDS["EN10MB"][1][4])] * 2
     for _ in range(count):
         link, packet = chooser.choice(everything)
         data = bytearray(packet)
@@ -114,6 +156,9 @@ def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
                 (0, 1, 5, 0x0F, 0x3F, 0x45, 0xC0, 0xFF, chooser.randrange(256))
             )
         keep = chooser.choice((len(data), chooser.randint(0, len(data))))
+        if link == BLOCKS:
+            yield link, bytes(data[:keep])
+            continue
         yield link, record(bytes(data), keep=keep, length=chooser.choice((len(data), keep, 65_549, 0xFFFFFFFF)))
 
 

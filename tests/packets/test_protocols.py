@@ -14,6 +14,7 @@ from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6E
 from scapy.layers.l2 import ARP, Dot1AD, Dot1Q, Ether
 from scapy.packet import Packet, Raw
 
+from podtracer_nb import packets
 from podtracer_nb.packets import schema
 from tests.packets.captures import CLIENT, CLIENT6, ETHER, SEEDS, SERVER, SERVER6, capture, header, record, sll, sll2
 
@@ -128,7 +129,9 @@ def test_byte_orders_and_resolutions(read: Read, order: str, unit: int, resoluti
 
 
 def test_a_linktype_not_known_keeps_times_and_lengths(read: Read) -> None:
-    row = one(read, b"whatever", linktype=147)
+    with pytest.warns(packets.LinktypeWarning, match=r"USER0 \(147\)") as caught:
+        row = one(read, b"whatever", linktype=147)
+    assert len(caught) == 1
     assert set(row) == {"time", "length", "caplen", "offset", "error"}
     has(row, length=8, caplen=8, error="unsupported link type")
 

@@ -20,7 +20,7 @@ import pytest
 
 from podtracer_nb import packets
 from podtracer_nb.packets import reader
-from tests.packets.captures import SEEDS, capture, header, record
+from tests.packets.captures import SEEDS, capture, enhanced, header, interface, record, section
 
 Read = Callable[..., pd.DataFrame]
 PACKETS = SEEDS["EN10MB"][1]
@@ -187,6 +187,59 @@ def test_a_chunk_keeps_its_values_when_the_next_is_read() -> None:
         same(chunk.astype(object), expected.loc[chunk.index].astype(object))
 
 
+# ------------------------------------------------------------------------------------------- reading ahead
+
+
+@pytest.fixture
+def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
+    """Return a function that makes files be read ahead in pieces of a size, with that much headroom."""
+
+    def configure(piece: int, headroom: int) -> None:
+        monkeypatch.setattr(reader, "_WORTH_A_THREAD", 0)
+        monkeypatch.setattr(reader, "_HEADROOM", headroom)
+        monkeypatch.setattr("podtracer_nb.packets.source._AHEAD_BYTES", piece)
+
+    return configure
+
+
+@pytest.mark.parametrize("piece", [1, 17, 64, 333, 1 << 20])
+@pytest.mark.parametrize("headroom", [0, 16, 4096])
+def test_a_file_read_ahead_is_the_same(
+    read: Read, tmp_path: Path, ahead: Callable[[int, int], None], piece: int, headroom: int
+) -> None:
+    path = tmp_path / "x.pcap"
+    path.write_bytes(WHOLE)
+    expected = read(path, threads=1)
+    ahead(piece, headroom)
+    same(read(path, threads=2), expected)
+    same(read(path, threads=2, count=5), expected.head(5))
+    path.write_bytes(WHOLE[:-1])
+    with pytest.warns(packets.DamageWarning, match="cut short"):
+        same(read(path, threads=2).astype(object), expected.iloc[:-1].astype(object))
+    assert threading.active_count() == 1
+
+
+def test_an_error_while_reading_ahead_loses_nothing(tmp_path: Path, ahead: Callable[[int, int], None]) -> None:
+    path = tmp_path / "x.pcap"
+    path.write_bytes(WHOLE)
+    ahead(100, 64)
+    capture_reader = packets.Reader(path, threads=2)
+    file, reads = capture_reader._input.readinto, iter(range(8))
+
+    def failing(buffer: memoryview) -> int:
+        if next(reads, None) is None:
+            raise OSError("gone")
+        return file(buffer)
+
+    capture_reader._input.readinto = failing
+    with pytest.raises(OSError, match="gone"):
+        capture_reader.read_all()
+    so_far = capture_reader.frame()
+    assert 0 < len(so_far) < len(PACKETS)
+    capture_reader._input.readinto = file
+    same(capture_reader.read_all().frame(), packets.read(WHOLE))
+
+
 # --------------------------------------------------------------------------------------------------- damage
 
 
@@ -245,7 +298,12 @@ def test_zeros_are_no_packets(read: Read) -> None:
         (bytes(100), "zeros"),
         (b"a,b,c\n1,2,3\n" * 9, "text"),
         (b"\x0a\x0d\x0d\x0a" + bytes(100), "pcapng"),
-        (gzip.compress(WHOLE), "gzip"),
+        (gzip.compress(b"a,b,c" * 9), "gzip-compressed, is not a capture.*text"),
+        (gzip.compress(WHOLE)[:9], "gzip stream is cut short"),
+        (b"\x1f\x8b" + bytes(100), "gzip stream is damaged"),
+        (b"snoop\0\0\0" + bytes(100), "snoop"),
+        (b"GMBU" + bytes(100), "Microsoft Network Monitor"),
+        (bytes(4) + struct.pack("<I", 1_700_000_000) + struct.pack("!BBHHH", 2, 4, 80, 0, 60) + bytes(64), "ERF"),
         (b"\x28\xb5\x2f\xfd" + bytes(100), "Zstandard"),
         (bytes(range(128, 228)), "nothing known"),
         (struct.pack("<IHHiIII", 0xA1B2C3D4, 3, 0, 0, 0, 65535, 1), "version 3.0"),
@@ -327,3 +385,68 @@ def test_a_stream_without_end_takes_constant_memory() -> None:
 def test_which_build_is_in_use_is_told(engine: ModuleType) -> None:
     assert packets.compiled == reader.compiled
     assert engine.compiled in {True, False}
+
+
+# --------------------------------------------------------------------------------------------------- resync
+
+PLACE = len(header()) + sum(16 + len(packet) for packet in PACKETS[:5])
+DAMAGES = {
+    "zeros": (bytes(999), "zeros"),
+    "noise": (random.Random(1).randbytes(5000), "more bytes than a packet can have"),
+    "a length that lies": (struct.pack("<IIII", 1_700_000_000, 0, 0x7FFFFFFF, 60) + bytes(60), "more bytes"),
+    "much noise": (b"\xff" * (3 << 20), "more bytes"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_resync_goes_on_with_the_next_record(read: Read, name: str, tmp_path: Path) -> None:
+    between, reason = DAMAGES[name]
+    data = WHOLE[:PLACE] + between + WHOLE[PLACE:]
+    path = tmp_path / "x.pcap"
+    path.write_bytes(data)
+    expected = read(WHOLE).drop(columns="offset")
+    for source in (data, path, Pieces(cuts(data, 3, 100_000))):
+        with pytest.warns(packets.DamageWarning, match="reading went on") as caught:
+            frame = read(source, resync=True)
+        assert len(caught) == 1
+        same(frame.drop(columns="offset"), expected)
+        damage = frame.attrs["podtracer"]["capture"]["damage"]
+        assert damage["offset"] == PLACE
+        assert reason in damage["reason"]
+        assert damage["gaps"] == [{"offset": PLACE, "reason": damage["reason"], "until": PLACE + len(between)}]
+    with pytest.warns(packets.DamageWarning, match="whole packets before it were kept"):
+        assert len(read(data)) == 5
+
+
+def test_resync_of_pcapng_finds_the_next_block(read: Read) -> None:
+    begin, records = section() + interface(), [enhanced(packet) for packet in PACKETS]
+    data = begin + b"".join(records[:5]) + b"\xff" * 1001 + b"".join(records[5:])
+    with pytest.warns(packets.DamageWarning, match="reading went on"):
+        frame = read(data, resync=True)
+    assert frame["caplen"].tolist() == [len(packet) for packet in PACKETS]
+
+
+def test_resync_after_a_record_that_claims_to_reach_beyond_the_end(read: Read) -> None:
+    data = WHOLE[:PLACE] + struct.pack("<IIII", 1_700_000_000, 0, 65_000, 65_000) + WHOLE[PLACE:]
+    with pytest.warns(packets.DamageWarning, match="cut short"):
+        assert len(read(data)) == 5
+    with pytest.warns(packets.DamageWarning, match="reading went on after 16 bytes"):
+        assert len(read(data, resync=True)) == len(PACKETS)
+
+
+def test_resync_where_nothing_follows(read: Read) -> None:
+    for tail in (b"\xff" * 3000, bytes(3000)):
+        with pytest.warns(packets.DamageWarning, match="whole packets before it were kept") as caught:
+            assert len(read(WHOLE + tail, resync=True)) == len(PACKETS)
+        assert len(caught) == 1
+
+
+def test_resync_over_several_places_says_so_once(read: Read) -> None:
+    data = header()
+    for n in range(0, 24, 4):
+        data += b"".join(record(packet) for packet in PACKETS[n : n + 4]) + b"\xff" * (n + 17)
+    with pytest.warns(packets.DamageWarning, match="5 places") as caught:
+        frame = read(data, resync=True)
+    assert len(caught) == 1
+    assert len(frame) == 24
+    assert len(frame.attrs["podtracer"]["capture"]["damage"]["gaps"]) == 5
