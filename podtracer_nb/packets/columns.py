@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
-from podtracer_nb.packets.schema import COLUMNS
+from podtracer_nb.packets.schema import COLUMNS, Column
 
 __all__ = ["ColumnMemory"]
 
@@ -101,7 +101,23 @@ class ColumnMemory:
         self._fields: dict[str, Array] = {}
         self._wide: dict[str, Array] = {}
         self._prepared = 0
+        self._numbered = False
+        self._numbers: Array = np.empty(0, np.int64)
         self.capacity = 0
+
+    def number_rows(self, numbered: bool) -> None:
+        """Say whether the dissector writes the number of each row's packet; before `grow`."""
+        self._numbered = numbered
+
+    def numbers(self, start: int, stop: int) -> Array:
+        """Return the numbers of the packets in rows `start` to `stop`, where they are written."""
+        return self._numbers[start:stop]
+
+    def take_over(self) -> None:
+        """Let the dissector write here from the first row on: after another memory of the same dissector."""
+        self._prepared = 0
+        self._give()
+        self.widen()
 
     def grow(self, rows: int, capacity: int, huge: bool) -> None:
         """Make room for `capacity` rows, keeping the first `rows`.
@@ -127,6 +143,10 @@ class ColumnMemory:
         for name, field in self._wide.items():
             self._wide[name] = np.empty(capacity, np.int32)
             self._wide[name][:rows] = field[:rows]
+        if self._numbered:
+            numbers = np.empty(capacity, np.int64)
+            numbers[:rows] = self._numbers[:rows]
+            self._numbers = numbers
         self._mapping, self._fields, self.capacity, self._prepared = mapping, fields, capacity, rows
         self._give()
 
@@ -189,6 +209,15 @@ class ColumnMemory:
                 result[name] = pd.arrays.IntegerArray(values, mask, copy=False)
         return result
 
+    def parts(self, start: int, stop: int) -> Iterator[tuple[Column, Array, Array | None]]:
+        """Yield each column of rows `start` to `stop` with its values, or codes, and its mask, where it is nullable.
+
+        All are views of the memory itself.
+        """
+        for entry in COLUMNS:
+            values = self._wide.get(entry.name, self._fields[entry.name])[start:stop]
+            yield entry, values, self._mask(entry.name, start, stop) if entry.dtype in _MASKED else None
+
     def _mask(self, name: str, start: int, stop: int) -> Array:
         mask = self._fields[name + "_mask"][start:stop].view(np.bool_)
         if name in _LEADER:
@@ -223,6 +252,8 @@ class ColumnMemory:
         return pd.Categorical.from_codes(places, dtype=dtype, validate=False)
 
     def _give(self) -> None:
+        if self._numbered:
+            self._dissector.numbers(self._numbers.data)
         self._dissector.columns({name: field.data for name, field in self._fields.items()})
         for table, columns in _WIDENED.items():
             if columns[0] in self._wide:

@@ -29,6 +29,7 @@ from podtracer_nb.packets.compression import MAGIC_SIZE, kind_of
 from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.pcapng import PcapngFormat
 from podtracer_nb.packets.schema import INDEX
+from podtracer_nb.packets.selection import Moment, Selection
 from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source
 
 __all__ = ["Reader", "compiled", "locate", "raw", "read", "stream"]
@@ -75,16 +76,21 @@ class Reader:
         Stop after that many packets.
     threads
         2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used.
+    filter, start, stop, sample, seed
+        Which packets become rows: see `podtracer_nb.packets.Selection`. `count` counts these. They keep their number
+        and offset in the capture. Bytes are filtered before anything is made of them.
 
     Raises
     ------
+    FilterError
+        The filter cannot be compiled, told when the link type is known.
     FormatError
         When the first bytes are read and are no capture's: pcap of any kind or pcapng, also compressed by gzip,
         Zstandard or LZ4.
     OSError
         When the path cannot be opened, or the source not be read.
     ValueError
-        When `count` is negative.
+        When `count` is negative, or a value of the selection cannot be right.
 
     Examples
     --------
@@ -100,7 +106,18 @@ class Reader:
     (1, 68)
     """
 
-    def __init__(self, source: Source, *, count: int | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        *,
+        count: int | None = None,
+        threads: int | None = None,
+        filter: str | None = None,
+        start: Moment = None,
+        stop: Moment = None,
+        sample: float | None = None,
+        seed: int = 0,
+    ) -> None:
         if count is not None and count < 0:
             raise ValueError(f"count is {count}, and a number of packets cannot be negative")
         _warn_if_interpreted()
@@ -120,6 +137,9 @@ class Reader:
         self._dictionaries = Dictionaries(_dissect)
         self._dissector: Any = _dissect.Dissector(self._dictionaries)
         self._memory = ColumnMemory(self._dissector, self._dictionaries)
+        self._selection = Selection(filter, start, stop, sample, seed)
+        self._programs = self._selection.tell(self._dissector, _dissect) if self._selection else None
+        self._memory.number_rows(bool(self._selection))
         self._memory.grow(0, 1, huge=False)
         self._buffer = memoryview(b"")
         self._lent: int | None = None  # the buffer read ahead that is dissected now
@@ -134,8 +154,13 @@ class Reader:
 
     @property
     def packets(self) -> int:
-        """How many packets have been read."""
+        """How many packets have been read into rows."""
         return self._forgotten + int(self._dissector.row)
+
+    @property
+    def walked(self) -> int:
+        """How many packets of the capture have been read, whether they became rows or not."""
+        return int(self._dissector.walked) if self._selection else self.packets
 
     @property
     def bytes(self) -> int:
@@ -156,15 +181,18 @@ class Reader:
             format, linktype, linktype_name, snaplen, resolution ("us" or "ns"), byte_order: None until the header was
             read. packets and bytes so far, path (None for bytes, streams and several files), compression, damage: None,
             or its offset in bytes and the reason. pcapng: interfaces, a list of what is known of each, drops among it;
-            names, of its name resolution blocks. Several files: files, the same of each, and its first_frame.
+            names, of its name resolution blocks. Several files: files, the same of each, and its first_frame. With a
+            selection: selection, what was asked for, and how many packets became rows.
         """
         info = self._header_info() | {
-            "packets": self.packets,
+            "packets": self.walked,
             "bytes": self.bytes,
             "path": None if self._several else self._input.path,
             "compression": self._input.compression,
             "damage": dict(self._damage) if self._damage else None,
         }
+        if self._selection:
+            info["selection"] = {**self._selection.info(), "packets": self.packets}
         if self._several:
             going = [] if self._ended else [self._file_info()]
             info["files"] = [dict(each) for each in self._files + going]
@@ -188,7 +216,7 @@ class Reader:
             "path": self._input.path,
             "compression": self._input.compression,
             "first_frame": self._before + 1,
-            "packets": self.packets - self._before,
+            "packets": self.walked - self._before,
             "damage": self._damage_here,
         }
 
@@ -299,6 +327,8 @@ class Reader:
         if not self._head and self._input.trouble is not None:
             raise FormatError(f"{self._input.name} cannot be read: {self._input.trouble}")
         self._header = self._format(self._head)
+        if self._programs is not None and isinstance(self._header, PcapHeader):
+            self._programs.use([self._header.linktype])
         done = 0 if isinstance(self._header, PcapngFormat) else HEADER_SIZE
         if whole is None:
             self._buffer = aligned(_BUFFER)
@@ -356,6 +386,8 @@ class Reader:
                 added = section.describe(block)
                 link = LINKTYPES[added.linktype][1] if added.linktype in LINKTYPES else "none"
                 section.interfaces.add(added, _dissect.LINKS[link], self._dictionaries.interface(added.name))
+                if self._programs is not None:
+                    self._programs.use([each.linktype for each in section.interfaces.listed])
                 dissector.describe(section.interfaces.memory, len(section.interfaces.listed), section.largest)
             else:
                 section.take(kind, block)
@@ -406,7 +438,7 @@ class Reader:
         """Keep the comments of the packet read last."""
         text = pcapng.comments(self._dissector.options(), cast(PcapngFormat, self._header).order)
         if text is not None:
-            self._comments[self.packets] = text
+            self._comments[self.walked] = text
 
     def _refill(self) -> int:
         """Read once, to after the bytes that wait for the rest of their record; return how many came, 0 at the end."""
@@ -468,7 +500,7 @@ class Reader:
             self._damage_here = {"offset": offset, "reason": reason}
             self._damage = self._damage or self._damage_here
             warnings.warn(
-                f"{self._input.name} is damaged at byte {offset}: {reason}; the {self.packets - self._before} whole "
+                f"{self._input.name} is damaged at byte {offset}: {reason}; the {self.walked - self._before} whole "
                 "packets before it were kept",
                 DamageWarning,
                 stacklevel=4,
@@ -479,7 +511,7 @@ class Reader:
         finished = self._count is not None and self.packets >= self._count
         if self._sources and not finished:
             self._bytes_before += offset
-            self._before = self.packets
+            self._before = self.walked
             self._next_file()
         else:
             self._ended = True
@@ -508,7 +540,7 @@ class Reader:
     def _warn_of_linktypes(self) -> None:
         """Say once which link types are not dissected."""
         lacking = {number for number in self._linktypes() if number not in LINKTYPES} - self._lacking
-        if lacking and self.packets > self._before:
+        if lacking and self.walked > self._before:
             self._lacking |= lacking
             listed = ", ".join(f"{linktype_name(number)} ({number})" for number in sorted(lacking))
             warnings.warn(
@@ -547,7 +579,9 @@ class Reader:
 
     def _make_frame(self, start: int, copy: bool) -> pd.DataFrame:
         stop: int = self._dissector.row
-        index = pd.RangeIndex(self._forgotten + start + 1, self._forgotten + stop + 1, name=INDEX)
+        index: pd.Index[Any] = pd.RangeIndex(self._forgotten + start + 1, self._forgotten + stop + 1, name=INDEX)
+        if self._selection:
+            index = pd.Index(self._memory.numbers(start, stop).copy(), name=INDEX)
         frame = pd.DataFrame(self._memory.arrays(start, stop, copy), index=index, copy=False)
         commented = {number: text for number, text in self._comments.items() if number in index}
         if commented:
@@ -557,7 +591,17 @@ class Reader:
         return frame
 
 
-def read(source: Source, *, count: int | None = None, threads: int | None = None) -> pd.DataFrame:
+def read(
+    source: Source,
+    *,
+    count: int | None = None,
+    threads: int | None = None,
+    filter: str | None = None,
+    start: Moment = None,
+    stop: Moment = None,
+    sample: float | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
     """Read a capture into one frame.
 
     Parameters
@@ -567,7 +611,7 @@ def read(source: Source, *, count: int | None = None, threads: int | None = None
         `Reader`.
     count
         Stop after that many packets.
-    threads
+    threads, filter, start, stop, sample, seed
         See `Reader`.
 
     Returns
@@ -602,7 +646,9 @@ def read(source: Source, *, count: int | None = None, threads: int | None = None
     >>> frame.attrs["podtracer"]["capture"]["linktype_name"]
     'EN10MB'
     """
-    with Reader(source, count=count, threads=threads) as reader:
+    with Reader(
+        source, count=count, threads=threads, filter=filter, start=start, stop=stop, sample=sample, seed=seed
+    ) as reader:
         return reader.read_all().frame()
 
 
