@@ -105,6 +105,11 @@ class ColumnMemory:
         self._numbers: Array = np.empty(0, np.int64)
         self.capacity = 0
 
+    @property
+    def numbered(self) -> bool:
+        """Whether the dissector writes the number of each row's packet."""
+        return self._numbered
+
     def number_rows(self, numbered: bool) -> None:
         """Say whether the dissector writes the number of each row's packet; before `grow`."""
         self._numbered = numbered

@@ -30,7 +30,7 @@ from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.pcapng import PcapngFormat
 from podtracer_nb.packets.schema import INDEX
 from podtracer_nb.packets.selection import Moment, Selection
-from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source
+from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source, total_size
 
 __all__ = ["Reader", "compiled", "locate", "raw", "read", "stream"]
 
@@ -123,6 +123,8 @@ class Reader:
         _warn_if_interpreted()
         self._sources = in_turn(source)
         self._several = len(self._sources) > 1
+        self._total = total_size(self._sources)
+        self._bytes_in = 0
         self._input = Input(self._sources.pop(0))
         self._looked = False
         self._comments: dict[int, str] = {}
@@ -266,6 +268,30 @@ class Reader:
         while self._advance(None, pump=self._input.whole is None and self._ahead is None):
             pass
         return self
+
+    def begin(self) -> None:
+        """Read the header, if that was not done: what is no capture is told now."""
+        if self._header is None:
+            self._begin()
+
+    def row_groups(self, rows: int) -> RowGroups:
+        """Return a way to have the packets in groups of `rows` straight from column memory; for nothing else then."""
+        return RowGroups(self, rows)
+
+    @property
+    def comments(self) -> dict[int, str]:
+        """The comments of packets, by their numbers."""
+        return self._comments
+
+    @property
+    def total(self) -> int | None:
+        """How many bytes all captures are on disk together, where that is known; see `bytes_in`."""
+        return self._total
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes of `total` have been read: of compressed captures, before they are decompressed."""
+        return self._bytes_in + self._input.consumed(self._position) if not self._ended else self._bytes_in
 
     def frame(self) -> pd.DataFrame:
         """Return everything so far as one frame; see `podtracer_nb.packets.schema` for its columns.
@@ -508,6 +534,7 @@ class Reader:
         self._warn_of_linktypes()
         if self._several:
             self._files.append(self._file_info())
+        self._bytes_in += self._input.consumed(offset)
         finished = self._count is not None and self.packets >= self._count
         if self._sources and not finished:
             self._bytes_before += offset
@@ -589,6 +616,68 @@ class Reader:
             frame.insert(len(frame.columns) - 1, "comment", texts)
         frame.attrs["podtracer"] = {"capture": self.capture_info()}
         return frame
+
+
+class RowGroups:
+    """The packets of a reader in groups of equal size, in two memories that take turns.
+
+    `fill` dissects into one of them while what is in the other is used up; `turn` exchanges the two.
+
+    Attributes
+    ----------
+    rows, first
+        How many packets are in `memory`, and the number of the first (where all are taken).
+    memory
+        Their columns.
+    dictionaries
+        What codes stand for.
+    """
+
+    def __init__(self, reader: Reader, rows: int) -> None:
+        self._reader = reader
+        self._most = rows
+        self.dictionaries = reader._dictionaries
+        self._other = ColumnMemory(reader._dissector, reader._dictionaries)
+        for memory in (self._other, reader._memory):
+            memory.number_rows(bool(reader._selection))
+            memory.grow(0, rows, huge=False)
+
+    @property
+    def rows(self) -> int:
+        """How many packets are in `memory`."""
+        return int(self._reader._dissector.row)
+
+    @property
+    def first(self) -> int:
+        """The number of the first of them."""
+        return self._reader._forgotten + 1
+
+    @property
+    def memory(self) -> ColumnMemory:
+        """The columns."""
+        return self._reader._memory
+
+    def fill(self) -> bool:
+        """Dissect until the memory is full; return False when the capture ends before. An interrupt loses nothing."""
+        reader = self._reader
+        while self.rows < self._most:
+            if not reader._advance(self._most - self.rows, pump=reader._input.whole is None):
+                return False
+        return True
+
+    def turn(self, most: int) -> bool:
+        """Go on in the other memory; begin tables again that have more than `most` entries, and return whether any."""
+        reader = self._reader
+        reader._forgotten += self.rows
+        for number in [each for each in reader._comments if each <= reader.walked]:
+            del reader._comments[number]
+        reader._dissector.row = reader._dissector.limit = 0
+        renewed = self.dictionaries.renew(most)
+        if renewed:
+            reader._dissector.renew(self.dictionaries)
+        reader._memory, self._other = self._other, reader._memory
+        reader._memory.take_over()
+        return renewed
 
 
 def read(
