@@ -6,6 +6,7 @@
 from podtracer_nb.packets import schema
 from podtracer_nb.packets.bpf import FilterError
 from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning, LinktypeWarning
+from podtracer_nb.packets.dns import dns_answers
 from podtracer_nb.packets.reader import Reader, compiled, locate, raw, read, stream
 from podtracer_nb.packets.selection import Selection
 
@@ -18,6 +19,7 @@ __all__ = [
     "Reader",
     "Selection",
     "compiled",
+    "dns_answers",
     "locate",
     "raw",
     "read",

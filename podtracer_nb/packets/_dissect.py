@@ -47,6 +47,10 @@ _ARP_OPERATION = cython.declare(cython.int, 3)
 _RCODE = cython.declare(cython.int, 4)
 _QTYPE = cython.declare(cython.int, 5)
 _ERROR = cython.declare(cython.int, 6)
+_TUNNEL = cython.declare(cython.int, 7)
+_INNER_PROTOCOL = cython.declare(cython.int, 8)
+_TLS_TYPE = cython.declare(cython.int, 9)
+_TLS_VERSION = cython.declare(cython.int, 10)
 # A 16-bit code numbers no more words than this; only DNS types could be more, and those beyond it stay NA.
 _WORDS_MAXIMUM = cython.declare(cython.int, 32766)
 
@@ -66,6 +70,19 @@ _BAD_DNS = cython.declare(cython.int, 12)
 _BAD_LINK = cython.declare(cython.int, 13)
 _BAD_PPP = cython.declare(cython.int, 14)
 _BAD_LOOPBACK = cython.declare(cython.int, 15)
+_BAD_MPLS = cython.declare(cython.int, 16)
+_BAD_PPPOE = cython.declare(cython.int, 17)
+_BAD_SCTP = cython.declare(cython.int, 18)
+_BAD_TUNNEL = cython.declare(cython.int, 19)
+
+# What `tunnel` says.
+_IN_IP = cython.declare(cython.int, 0)
+_GRE = cython.declare(cython.int, 1)
+_VXLAN = cython.declare(cython.int, 2)
+_GENEVE = cython.declare(cython.int, 3)
+_ICMP_ERROR = cython.declare(cython.int, 4)
+_DEEPEST = cython.declare(cython.int, 8)
+_TEXT = cython.declare(cython.Py_ssize_t, 255)
 
 _ALL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 _LOWER = cython.declare(cython.ulonglong, 0xFFFFFFFF)
@@ -706,6 +723,7 @@ class Dissector:
     macs: Numbers
     interfaces: Numbers
     names: Names
+    texts: Names
     words: cython.short[:, ::1]
     word_order: cython.int[:, ::1]
     word_counts: cython.int[::1]
@@ -772,6 +790,54 @@ class Dissector:
     dns_response: cython.uchar[::1]
     error: cython.schar[::1]
 
+    # Only there where they were asked for: see `layers`.
+    tunnel: cython.short[::1]
+    vni: cython.uint[::1]
+    vni_mask: cython.uchar[::1]
+    inner_src: cython.int[::1]
+    inner_dst: cython.int[::1]
+    inner_proto: cython.short[::1]
+    inner_sport: cython.ushort[::1]
+    inner_sport_mask: cython.uchar[::1]
+    inner_dport: cython.ushort[::1]
+    mpls_label: cython.uint[::1]
+    mpls_label_mask: cython.uchar[::1]
+    pppoe_session: cython.ushort[::1]
+    pppoe_session_mask: cython.uchar[::1]
+    sctp_vtag: cython.uint[::1]
+    sctp_vtag_mask: cython.uchar[::1]
+    igmp_type: cython.uchar[::1]
+    igmp_type_mask: cython.uchar[::1]
+    igmp_group: cython.int[::1]
+    tls_type: cython.short[::1]
+    tls_version: cython.short[::1]
+    tls_sni: cython.int[::1]
+    tls_alpn: cython.int[::1]
+    tls_cipher: cython.ushort[::1]
+    tls_cipher_mask: cython.uchar[::1]
+    http_method: cython.int[::1]
+    http_uri: cython.int[::1]
+    http_host: cython.int[::1]
+    http_status: cython.ushort[::1]
+    http_status_mask: cython.uchar[::1]
+    dns_offset: cython.ushort[::1]
+    dns_offset_mask: cython.uchar[::1]
+    quic_version: cython.uint[::1]
+    quic_version_mask: cython.uchar[::1]
+    quic_dcid: cython.int[::1]
+    quic_scid: cython.int[::1]
+
+    want_tunnels: cython.bint
+    want_labels: cython.bint
+    want_others: cython.bint
+    want_tls: cython.bint
+    want_http: cython.bint
+    want_quic: cython.bint
+    want_messages: cython.bint
+    decapsulate: cython.bint
+    tunnel_row: cython.Py_ssize_t
+    depth: cython.int
+
     def __init__(self, dictionaries: object) -> None:
         self.addresses = dictionaries.addresses
         self.macs = dictionaries.macs
@@ -792,6 +858,17 @@ class Dissector:
         self.timed = False
         self.walked = 0
         self.passed = 0
+        self.texts = dictionaries.texts_table
+        self.want_tunnels = False
+        self.want_labels = False
+        self.want_others = False
+        self.want_tls = False
+        self.want_http = False
+        self.want_quic = False
+        self.want_messages = False
+        self.decapsulate = False
+        self.tunnel_row = -1
+        self.depth = 0
         self.fraction = 1
         self.largest = 0
         self.last_pair = 0
@@ -909,6 +986,55 @@ class Dissector:
         self.dns_rcode = memory["dns_rcode"]
         self.dns_response = memory["dns_response"]
         self.error = memory["error"]
+        self.want_tunnels = "tunnel" in memory
+        if self.want_tunnels:
+            self.tunnel = memory["tunnel"]
+            self.vni = memory["vni"]
+            self.vni_mask = memory["vni_mask"]
+            self.inner_src = memory["inner_src"]
+            self.inner_dst = memory["inner_dst"]
+            self.inner_proto = memory["inner_proto"]
+            self.inner_sport = memory["inner_sport"]
+            self.inner_sport_mask = memory["inner_sport_mask"]
+            self.inner_dport = memory["inner_dport"]
+        self.want_labels = "mpls_label" in memory
+        if self.want_labels:
+            self.mpls_label = memory["mpls_label"]
+            self.mpls_label_mask = memory["mpls_label_mask"]
+            self.pppoe_session = memory["pppoe_session"]
+            self.pppoe_session_mask = memory["pppoe_session_mask"]
+        self.want_others = "sctp_vtag" in memory
+        if self.want_others:
+            self.sctp_vtag = memory["sctp_vtag"]
+            self.sctp_vtag_mask = memory["sctp_vtag_mask"]
+            self.igmp_type = memory["igmp_type"]
+            self.igmp_type_mask = memory["igmp_type_mask"]
+            self.igmp_group = memory["igmp_group"]
+        self.want_tls = "tls_type" in memory
+        if self.want_tls:
+            self.tls_type = memory["tls_type"]
+            self.tls_version = memory["tls_version"]
+            self.tls_sni = memory["tls_sni"]
+            self.tls_alpn = memory["tls_alpn"]
+            self.tls_cipher = memory["tls_cipher"]
+            self.tls_cipher_mask = memory["tls_cipher_mask"]
+        self.want_http = "http_method" in memory
+        if self.want_http:
+            self.http_method = memory["http_method"]
+            self.http_uri = memory["http_uri"]
+            self.http_host = memory["http_host"]
+            self.http_status = memory["http_status"]
+            self.http_status_mask = memory["http_status_mask"]
+        self.want_messages = "dns_offset" in memory
+        if self.want_messages:
+            self.dns_offset = memory["dns_offset"]
+            self.dns_offset_mask = memory["dns_offset_mask"]
+        self.want_quic = "quic_version" in memory
+        if self.want_quic:
+            self.quic_version = memory["quic_version"]
+            self.quic_version_mask = memory["quic_version_mask"]
+            self.quic_dcid = memory["quic_dcid"]
+            self.quic_scid = memory["quic_scid"]
 
     def clear(self, start: int, stop: int) -> None:
         """Make rows `start` to `stop` say "not there".
@@ -918,6 +1044,8 @@ class Dissector:
         """
         if not cython.compiled:
             for name, value in ABSENT.items():
+                if not hasattr(self, name):
+                    continue
                 numpy.asarray(getattr(self, name))[start:stop] = value
             return
         first: cython.Py_ssize_t = start
@@ -1018,6 +1146,83 @@ class Dissector:
                 self.dns_id[row] = 0
             for row in range(first, last):
                 self.dns_response[row] = 0
+            if self.want_tunnels:
+                for row in range(first, last):
+                    self.tunnel[row] = -1
+                for row in range(first, last):
+                    self.vni[row] = 0
+                for row in range(first, last):
+                    self.vni_mask[row] = 1
+                for row in range(first, last):
+                    self.inner_src[row] = -1
+                for row in range(first, last):
+                    self.inner_dst[row] = -1
+                for row in range(first, last):
+                    self.inner_proto[row] = -1
+                for row in range(first, last):
+                    self.inner_sport[row] = 0
+                for row in range(first, last):
+                    self.inner_sport_mask[row] = 1
+                for row in range(first, last):
+                    self.inner_dport[row] = 0
+            if self.want_labels:
+                for row in range(first, last):
+                    self.mpls_label[row] = 0
+                for row in range(first, last):
+                    self.mpls_label_mask[row] = 1
+                for row in range(first, last):
+                    self.pppoe_session[row] = 0
+                for row in range(first, last):
+                    self.pppoe_session_mask[row] = 1
+            if self.want_others:
+                for row in range(first, last):
+                    self.sctp_vtag[row] = 0
+                for row in range(first, last):
+                    self.sctp_vtag_mask[row] = 1
+                for row in range(first, last):
+                    self.igmp_type[row] = 0
+                for row in range(first, last):
+                    self.igmp_type_mask[row] = 1
+                for row in range(first, last):
+                    self.igmp_group[row] = -1
+            if self.want_tls:
+                for row in range(first, last):
+                    self.tls_type[row] = -1
+                for row in range(first, last):
+                    self.tls_version[row] = -1
+                for row in range(first, last):
+                    self.tls_sni[row] = -1
+                for row in range(first, last):
+                    self.tls_alpn[row] = -1
+                for row in range(first, last):
+                    self.tls_cipher[row] = 0
+                for row in range(first, last):
+                    self.tls_cipher_mask[row] = 1
+            if self.want_http:
+                for row in range(first, last):
+                    self.http_method[row] = -1
+                for row in range(first, last):
+                    self.http_uri[row] = -1
+                for row in range(first, last):
+                    self.http_host[row] = -1
+                for row in range(first, last):
+                    self.http_status[row] = 0
+                for row in range(first, last):
+                    self.http_status_mask[row] = 1
+            if self.want_messages:
+                for row in range(first, last):
+                    self.dns_offset[row] = 0
+                for row in range(first, last):
+                    self.dns_offset_mask[row] = 1
+            if self.want_quic:
+                for row in range(first, last):
+                    self.quic_version[row] = 0
+                for row in range(first, last):
+                    self.quic_version_mask[row] = 1
+                for row in range(first, last):
+                    self.quic_dcid[row] = -1
+                for row in range(first, last):
+                    self.quic_scid[row] = -1
 
     def widen(self, name: str, memory: dict[str, object]) -> None:
         """Take 32-bit code columns for one dictionary, or the vocabularies, about to outgrow the narrow ones."""
@@ -1070,9 +1275,14 @@ class Dissector:
         self.addresses = dictionaries.addresses
         self.macs = dictionaries.macs
         self.names = dictionaries.names
+        self.texts = dictionaries.texts_table
         self.last_pair = 0
         self.last_src = -1
         self.last_dst = 0
+
+    def open_tunnels(self, inside: bool) -> None:
+        """Let the columns describe the packet inside a tunnel, and the optional ones what is around it."""
+        self.decapsulate = inside
 
     def attach(self, buffer: object, filled: int) -> None:
         """Read from `buffer` from now on; its first `filled` bytes are there."""
@@ -1130,6 +1340,7 @@ class Dissector:
         The same as `run`, `compact` and `take` in a loop, without the way through Python for every read.
         """
         reason: cython.int
+        self.tunnel_row = -1
         while True:
             with cython.nogil:
                 reason = self.walk_blocks() if self.blocks else self.walk()
@@ -1143,6 +1354,7 @@ class Dissector:
     def run(self) -> int:
         """Dissect records until something is missing; return which (see `REASONS`)."""
         reason: cython.int
+        self.tunnel_row = -1
         with cython.nogil:
             reason = self.walk_blocks() if self.blocks else self.walk()
         return reason
@@ -1567,17 +1779,23 @@ class Dissector:
     def safe(self, wanted: cython.Py_ssize_t) -> cython.Py_ssize_t:
         """Return how many records, up to `wanted`, fit the tables whatever is in them.
 
-        One record adds at most two addresses, two MAC addresses, one interface, one name and a word to a vocabulary.
+        One record adds at most five addresses, two MAC addresses, one interface, one name, four texts and a word to a
+        vocabulary.
         """
-        room: cython.Py_ssize_t = (self.addresses.limit - self.addresses.count) // 2
+        room: cython.Py_ssize_t = (self.addresses.limit - self.addresses.count) // 5
         wanted = room if room < wanted else wanted
         room = (self.macs.limit - self.macs.count) // 2
         wanted = room if room < wanted else wanted
+        if self.want_tls or self.want_http or self.want_quic:
+            room = (self.texts.limit - self.texts.count) // 8
+            wanted = room if room < wanted else wanted
+            room = (self.texts.text_limit - self.texts.starts[self.texts.count]) // 2048
+            wanted = room if room < wanted else wanted
         room = self.interfaces.limit - self.interfaces.count
         wanted = room if room < wanted else wanted
         room = self.names.limit - self.names.count
         wanted = room if room < wanted else wanted
-        room = (self.names.text_limit - self.names.starts[self.names.count]) // 256
+        room = (self.names.text_limit - self.names.starts[self.names.count]) // 2048
         wanted = room if room < wanted else wanted
         if not self.wide_words:
             room = 120 - self.word_counts[_PROTOCOL]
@@ -1767,8 +1985,70 @@ class Dissector:
             self.protocol(row, 260)
         elif kind == 0x8847 or kind == 0x8848:
             self.protocol(row, 261)
-        elif kind == 0x8863 or kind == 0x8864:
+            self.mpls(row, at, end, wire)
+        elif kind == 0x8863:
             self.protocol(row, 262)
+        elif kind == 0x8864:
+            self.protocol(row, 262)
+            self.pppoe(row, at, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def mpls(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Pass over a label stack (RFC 3032) to what it carries, which nothing names but its own first bits."""
+        entry: cython.uint
+        first: cython.bint = True
+        while True:
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_MPLS)
+                return
+            entry = self.be32(at)
+            at += 4
+            if first and self.want_labels:
+                self.mpls_label[row] = entry >> 12
+                self.mpls_label_mask[row] = 0
+            first = False
+            if entry & 0x100:
+                break
+        if end - at < 1:
+            self.short(row, end, wire, _BAD_MPLS)
+            return
+        if (self.buffer[at] >> 4) == 4:
+            self.ipv4(row, at, end, wire)
+        elif (self.buffer[at] >> 4) == 6:
+            self.ipv6(row, at, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pppoe(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Read a PPPoE session header (RFC 2516)."""
+        size: cython.Py_ssize_t
+        protocol: cython.int
+        if end - at < 8:
+            self.short(row, end, wire, _BAD_PPPOE)
+            return
+        size = self.be16(at + 4)
+        protocol = self.be16(at + 6)
+        if self.want_labels:
+            self.pppoe_session[row] = self.be16(at + 2)
+            self.pppoe_session_mask[row] = 0
+        at += 6
+        if size < 2 or size > wire - at:
+            self.fail(row, _BAD_PPPOE)
+            return
+        wire = at + size
+        if end > wire:
+            end = wire
+        if protocol == 0x0021:
+            self.ipv4(row, at + 2, end, wire)
+        elif protocol == 0x0057:
+            self.ipv6(row, at + 2, end, wire)
 
     # --------------------------------------------------------------------------------------------- internet
 
@@ -1936,9 +2216,461 @@ class Dissector:
             if end - at < 4:
                 self.short(row, end, wire, _BAD_ICMP)
                 return
-            self.icmp_type[row] = self.buffer[at]
+            kind: cython.int = self.buffer[at]
+            self.icmp_type[row] = kind
             self.icmp_code[row] = self.buffer[at + 1]
             self.icmp_type_mask[row] = 0
+            if self.want_tunnels and not self.decapsulate:
+                # RFC 792, RFC 4443: an error quotes the packet that it is about.
+                if protocol == 58:
+                    if 1 <= kind <= 4:
+                        self.inside(row, _ICMP_ERROR, 0x86DD, at + 8, end)
+                elif kind == 3 or kind == 4 or kind == 5 or kind == 11 or kind == 12:
+                    self.inside(row, _ICMP_ERROR, 0x0800, at + 8, end)
+        elif protocol == 132:
+            if end - at < 12:
+                if end - at >= 4:
+                    self.ports(row, at)
+                self.short(row, end, wire, _BAD_SCTP)
+                return
+            self.ports(row, at)
+            if self.want_others:
+                self.sctp_vtag[row] = self.be32(at + 4)
+                self.sctp_vtag_mask[row] = 0
+        elif protocol == 2 and self.want_others:
+            if end - at < 8:
+                self.short(row, end, wire, _BAD_IP)
+                return
+            self.igmp_type[row] = self.buffer[at]
+            self.igmp_type_mask[row] = 0
+            # A version 3 report names groups further on, each with its sources.
+            if self.buffer[at] != 0x22:
+                self.igmp_group[row] = self.addresses.code4(self.be32(at + 4))
+        elif self.want_tunnels:
+            if protocol == 4:
+                self.tunnelled(row, _IN_IP, protocol, 0x0800, at, end, wire)
+            elif protocol == 41:
+                self.tunnelled(row, _IN_IP, protocol, 0x86DD, at, end, wire)
+            elif protocol == 47:
+                self.gre(row, at, end, wire)
+
+    # ----------------------------------------------------------------------------------------------- tunnels
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def network_number(self, row: cython.Py_ssize_t, number: cython.uint) -> cython.void:
+        """Note the virtual network of the outermost tunnel."""
+        if self.vni_mask[row] != 0 and self.tunnel[row] < 0:
+            self.vni[row] = number
+            self.vni_mask[row] = 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def gre(
+        self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t, wire: cython.Py_ssize_t
+    ) -> cython.void:
+        """Read a GRE header: RFC 2784, with RFC 2890's key and sequence number."""
+        size: cython.Py_ssize_t = self.gre_size(at, end)
+        if size == 0:
+            self.short(row, end, wire, _BAD_TUNNEL)
+            return
+        if self.buffer[at] & 0x20:
+            self.network_number(row, self.be32(at + (8 if self.buffer[at] & 0x80 else 4)))
+        self.tunnelled(row, _GRE, 47, self.be16(at + 2), at + size, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def gre_size(self, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return the size of a GRE header that is there in full, else 0."""
+        size: cython.Py_ssize_t = 4
+        if end - at < 4:
+            return 0
+        if self.buffer[at] & 0x80:
+            size += 4
+        if self.buffer[at] & 0x20:
+            size += 4
+        if self.buffer[at] & 0x10:
+            size += 4
+        if self.buffer[at + 1] & 0x80:  # the enhanced GRE of PPTP (RFC 2637): an acknowledgment number
+            size += 4
+        return size if size <= end - at else 0
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def vxlan(
+        self,
+        row: cython.Py_ssize_t,
+        port: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Read a VXLAN (RFC 7348) or GENEVE (RFC 8926) header."""
+        size: cython.Py_ssize_t = 8
+        if end - at < 8:
+            self.short(row, end, wire, _BAD_TUNNEL)
+            return
+        self.network_number(row, self.be32(at + 4) >> 8)
+        if port == 6081:
+            size += (self.buffer[at] & 0x3F) * 4
+            self.tunnelled(row, _GENEVE, 17, self.be16(at + 2), at + size, end, wire)
+        else:
+            self.tunnelled(row, _VXLAN, 17, 0x6558, at + size, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def tunnelled(
+        self,
+        row: cython.Py_ssize_t,
+        tunnel: cython.int,
+        protocol: cython.int,
+        kind: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Go on with what a tunnel carries, `kind` being its EtherType.
+
+        Either into the columns of inner packets; or, to decapsulate, into the ordinary ones, what these have so far
+        being kept in the others where it is the outermost header's.
+        """
+        if end - at < 0:
+            self.short(row, end, wire, _BAD_TUNNEL)
+            return
+        if not self.decapsulate:
+            self.inside(row, tunnel, kind, at, end)
+            return
+        if self.tunnel_row != row:
+            self.tunnel_row = row
+            self.depth = 0
+        self.depth += 1
+        if self.depth > _DEEPEST:
+            self.fail(row, _BAD_TUNNEL)
+            return
+        # Ethernet inside: the link's columns stay the outermost's.
+        if kind == 0x6558:
+            if end - at < 14:
+                self.short(row, end, wire, _BAD_TUNNEL)
+                return
+            kind = self.be16(at + 12)
+            at += 14
+        while kind == 0x8100 or kind == 0x88A8:
+            if end - at < 4:
+                self.short(row, end, wire, _BAD_TUNNEL)
+                return
+            kind = self.be16(at + 2)
+            at += 4
+        if kind != 0x0800 and kind != 0x86DD and kind != 0x0806:
+            return
+        if self.tunnel[row] < 0:
+            self.tunnel[row] = self.word(_TUNNEL, tunnel)
+            self.inner_src[row] = self.src_wide[row] if self.wide_addresses else self.src[row]
+            self.inner_dst[row] = self.dst_wide[row] if self.wide_addresses else self.dst[row]
+            self.inner_proto[row] = self.word(_INNER_PROTOCOL, protocol)
+            if self.sport_mask[row] == 0:
+                self.inner_sport[row] = self.sport[row]
+                self.inner_dport[row] = self.dport[row]
+                self.inner_sport_mask[row] = 0
+        self.source(row, -1)
+        self.destination(row, -1)
+        if self.wide_words:
+            self.proto_wide[row] = -1
+        else:
+            self.proto[row] = -1
+        self.ip_version[row] = 0
+        self.ip_ttl[row] = 0
+        self.ip_id[row] = 0
+        self.ip_frag[row] = -1
+        self.sport[row] = 0
+        self.dport[row] = 0
+        self.sport_mask[row] = 1
+        self.payload_length[row] = 0
+        self.payload_length_mask[row] = 1
+        if kind == 0x0800:
+            self.ipv4(row, at, end, wire)
+        elif kind == 0x86DD:
+            self.ipv6(row, at, end, wire)
+        elif kind == 0x0806:
+            self.protocol(row, 256)
+            self.arp(row, at, end, wire)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def inside(
+        self,
+        row: cython.Py_ssize_t,
+        tunnel: cython.int,
+        kind: cython.int,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+    ) -> cython.void:
+        """Read the innermost packet's addresses, protocol and ports, as far as they are there."""
+        protocol: cython.int
+        size: cython.Py_ssize_t
+        _level: cython.int
+        self.tunnel[row] = self.word(_TUNNEL, tunnel)
+        for _level in range(_DEEPEST):
+            if kind == 0x6558:
+                if end - at < 14:
+                    return
+                kind = self.be16(at + 12)
+                at += 14
+            while kind == 0x8100 or kind == 0x88A8:
+                if end - at < 4:
+                    return
+                kind = self.be16(at + 2)
+                at += 4
+            if kind == 0x0800:
+                if end - at < 20:
+                    return
+                size = (self.buffer[at] & 15) * 4
+                if (self.buffer[at] >> 4) != 4 or size < 20:
+                    return
+                protocol = self.buffer[at + 9]
+                self.inner_src[row] = self.addresses.code4(self.be32(at + 12))
+                self.inner_dst[row] = self.addresses.code4(self.be32(at + 16))
+                self.inner_proto[row] = self.word(_INNER_PROTOCOL, protocol)
+                self.inner_sport_mask[row] = 1
+                if self.be16(at + 6) & 0x1FFF:
+                    return
+                at += size
+            elif kind == 0x86DD:
+                if end - at < 40:
+                    return
+                if (self.buffer[at] >> 4) != 6:
+                    return
+                protocol = self.buffer[at + 6]
+                self.inner_src[row] = self.addresses.code6(self.be64(at + 8), self.be64(at + 16))
+                self.inner_dst[row] = self.addresses.code6(self.be64(at + 24), self.be64(at + 32))
+                self.inner_sport_mask[row] = 1
+                at += 40
+                while protocol == 0 or protocol == 43 or protocol == 44 or protocol == 60:
+                    if end - at < 8:
+                        return
+                    if protocol == 44 and self.be16(at + 2) & 0xFFF8:
+                        self.inner_proto[row] = self.word(_INNER_PROTOCOL, self.buffer[at])
+                        return
+                    size = 8 if protocol == 44 else (self.buffer[at + 1] + 1) * 8
+                    protocol = self.buffer[at]
+                    at += size
+                self.inner_proto[row] = self.word(_INNER_PROTOCOL, protocol)
+            else:
+                return
+            if protocol == 4:
+                kind = 0x0800
+            elif protocol == 41:
+                kind = 0x86DD
+            elif protocol == 47:
+                size = self.gre_size(at, end)
+                if size == 0:
+                    return
+                kind = self.be16(at + 2)
+                at += size
+            elif protocol == 6 or protocol == 17 or protocol == 132:
+                if end - at < 4:
+                    return
+                self.inner_sport[row] = self.be16(at)
+                self.inner_dport[row] = self.be16(at + 2)
+                self.inner_sport_mask[row] = 0
+                if protocol != 17:
+                    return
+                kind = self.inner_dport[row]
+                if kind != 4789 and kind != 8472 and kind != 6081:
+                    return
+                at += 8
+                if end - at < 8:
+                    return
+                if kind == 6081:
+                    kind = self.be16(at + 2)
+                    at += 8 + (self.buffer[at] & 0x3F) * 4
+                else:
+                    kind = 0x6558
+                    at += 8
+            else:
+                return
+
+    # -------------------------------------------------------------------------------------- applications
+    # What these lack is no error: a message that goes on in the next segment is read as far as it is there.
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def text(self, at: cython.Py_ssize_t, size: cython.Py_ssize_t) -> cython.int:
+        """Return the code of some bytes of the packet, which are there, cut to 255."""
+        if size <= 0:
+            return -1
+        if size > _TEXT:
+            size = _TEXT
+        if cython.compiled:
+            p: cython.p_const_uchar = cython.address(self.buffer[at + size - 1])
+            p = cython.address(self.buffer[at])
+            return self.texts.code(p, size)
+        else:
+            if at + size > len(self.buffer):
+                raise IndexError
+            return self.texts.code(self.buffer[at : at + size], size)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def hello(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.void:
+        """Read a TLS ClientHello or ServerHello that starts a segment (RFC 8446 section 4.1)."""
+        kind: cython.int
+        version: cython.int
+        size: cython.Py_ssize_t
+        stop: cython.Py_ssize_t
+        if end - at < 44:
+            return
+        kind = self.buffer[at + 5]
+        if self.buffer[at] != 22 or self.buffer[at + 1] != 3 or kind < 1 or kind > 2:
+            return
+        version = self.be16(at + 9)
+        if (version >> 8) != 3:
+            return
+        self.tls_type[row] = self.word(_TLS_TYPE, kind)
+        self.tls_version[row] = self.word(_TLS_VERSION, version)
+        size = self.be16(at + 3)
+        if size < end - at - 5:
+            end = at + 5 + size
+        at += 43  # within the 44 bytes above
+        at += 1 + self.buffer[at]
+        if end - at < 2:
+            return
+        if kind == 2:
+            self.tls_cipher[row] = self.be16(at)
+            self.tls_cipher_mask[row] = 0
+            at += 3
+        else:
+            at += 2 + self.be16(at)
+            if end - at < 1:
+                return
+            at += 1 + self.buffer[at]
+        if end - at < 2:
+            return
+        stop = at + 2 + self.be16(at)
+        at += 2
+        while at < stop:
+            if end - at < 4:
+                return
+            version = self.be16(at)
+            size = self.be16(at + 2)
+            at += 4
+            if size > end - at:
+                return
+            if version == 0 and kind == 1:
+                if size >= 5 and self.buffer[at + 2] == 0 and self.be16(at + 3) <= size - 5:
+                    self.tls_sni[row] = self.text(at + 5, self.be16(at + 3))
+            elif version == 16:
+                if size >= 3 and self.buffer[at + 2] <= size - 3:
+                    self.tls_alpn[row] = self.text(at + 3, self.buffer[at + 2])
+            elif version == 43:
+                self.newest(row, kind, at, size)
+            at += size
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def newest(
+        self, row: cython.Py_ssize_t, kind: cython.int, at: cython.Py_ssize_t, size: cython.Py_ssize_t
+    ) -> cython.void:
+        """Note the version that a supported_versions extension, all of it there, chooses, or the newest it offers."""
+        best: cython.int = 0
+        version: cython.int
+        i: cython.Py_ssize_t
+        if kind == 2:
+            if size >= 2:
+                best = self.be16(at)
+        else:
+            for i in range(1, size - 1, 2):
+                version = self.be16(at + i)
+                # RFC 8701: values that mean nothing (0x0A0A, 0x1A1A, …) are offered too.
+                if version > best and (version & 0x0F0F) != 0x0A0A:
+                    best = version
+        if best != 0:
+            self.tls_version[row] = self.word(_TLS_VERSION, best)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def request(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.void:
+        """Read an HTTP/1 request or status line that starts a segment, and the Host field (RFC 9112)."""
+        start: cython.Py_ssize_t = at
+        space: cython.Py_ssize_t
+        status: cython.int
+        if end - at < 16:
+            return
+        if self.be32(at) == 0x48545450 and self.be16(at + 4) == 0x2F31:  # HTTP/1
+            status = (self.buffer[at + 9] - 48) * 100 + (self.buffer[at + 10] - 48) * 10 + self.buffer[at + 11] - 48
+            if self.buffer[at + 8] == 32 and 100 <= status <= 999:
+                self.http_status[row] = status
+                self.http_status_mask[row] = 0
+            return
+        while at < end and 65 <= self.buffer[at] <= 90 and at - start < 16:
+            at += 1
+        if at >= end or at == start or self.buffer[at] != 32:
+            return
+        space = at
+        at += 1
+        while at < end and self.buffer[at] > 32:
+            at += 1
+        # The version shows that it is HTTP, where the line is there so far.
+        if end - at < 7:
+            if at < end:
+                return
+        elif self.be16(at) != 0x2048 or self.be32(at + 2) != 0x5454502F or self.buffer[at + 6] != 0x31:
+            return
+        if at == end and end - start < 255:
+            return
+        self.http_method[row] = self.text(start, space - start)
+        self.http_uri[row] = self.text(space + 1, at - space - 1)
+        while True:
+            while at < end and self.buffer[at] != 10:
+                at += 1
+            at += 1
+            if end - at < 6:
+                return
+            if self.buffer[at] == 13 or self.buffer[at] == 10:
+                return
+            if (self.be32(at) | 0x20202020) == 0x686F7374 and self.buffer[at + 4] == 58:  # "host:", whatever its case
+                at += 5
+                while at < end and self.buffer[at] == 32:
+                    at += 1
+                start = at
+                while at < end and self.buffer[at] > 32:
+                    at += 1
+                self.http_host[row] = self.text(start, at - start)
+                return
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def quic(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t, end: cython.Py_ssize_t) -> cython.void:
+        """Read a QUIC long header (RFC 8999 section 5.1)."""
+        size: cython.Py_ssize_t
+        start: cython.Py_ssize_t
+        if end - at < 7:
+            return
+        if (self.buffer[at] & 0xC0) != 0xC0:
+            return
+        size = self.buffer[at + 5]
+        start = at + 6
+        if size > 20 or size > end - start - 1:
+            return
+        self.quic_version[row] = self.be32(at + 1)
+        self.quic_version_mask[row] = 0
+        self.quic_dcid[row] = self.text(start, size)
+        at = start + size  # and one byte more is there
+        size = self.buffer[at]
+        at += 1
+        if size > 20 or size > end - at:
+            return
+        self.quic_scid[row] = self.text(at, size)
 
     @cython.cfunc
     @cython.inline
@@ -1988,6 +2720,11 @@ class Dissector:
             self.tcp_tsval_mask[row] = 0
         else:
             self.tcp_options(row, at + 20, at + header, end, wire)
+        if (self.want_tls or self.want_http) and end - at > header:
+            if self.want_tls:
+                self.hello(row, at + header, end)
+            if self.want_http:
+                self.request(row, at + header, end)
         # RFC 1035 section 4.2.2: over TCP a message comes after its length. Only one that starts a segment is found.
         if (source == 53 or destination == 53) and end - at - header >= 14:
             at += header
@@ -2080,6 +2817,12 @@ class Dissector:
             wire = at + size
             if end > wire:
                 end = wire
+        if self.want_tunnels and (destination == 4789 or destination == 8472 or destination == 6081):
+            # RFC 7348, RFC 8926; 8472 is what Linux took before there was a number.
+            self.vxlan(row, destination, at + 8, end, wire)
+            return
+        if self.want_quic and (source == 443 or destination == 443):
+            self.quic(row, at + 8, end)
         # DNS, multicast DNS (RFC 6762) and LLMNR (RFC 4795) share one message format.
         if (
             source == 53
@@ -2118,6 +2861,12 @@ class Dissector:
         code: cython.int
         self.dns_id[row] = self.be16(at)
         self.dns_id_mask[row] = 0
+        if self.want_messages:
+            # From where the packet's bytes start.
+            size = at - (self.offset[row] - self.base)
+            if size <= 0xFFFF:
+                self.dns_offset[row] = size
+                self.dns_offset_mask[row] = 0
         if bits & 0x8000:
             self.dns_response[row] = 1
             self.dns_rcode[row] = self.word(_RCODE, bits & 15)
@@ -2264,6 +3013,10 @@ VOCABULARIES: dict[str, int] = {
     "dns_rcode": _RCODE,
     "dns_qtype": _QTYPE,
     "error": _ERROR,
+    "tunnel": _TUNNEL,
+    "inner_proto": _INNER_PROTOCOL,
+    "tls_type": _TLS_TYPE,
+    "tls_version": _TLS_VERSION,
 }
 """Row of each column's vocabulary in `words` and `word_counts`."""
 
@@ -2315,5 +3068,40 @@ ABSENT: dict[str, int] = {
     "icmp_code": 0,
     "dns_id": 0,
     "dns_response": 0,
+    "tunnel": -1,
+    "vni": 0,
+    "vni_mask": 1,
+    "inner_src": -1,
+    "inner_dst": -1,
+    "inner_proto": -1,
+    "inner_sport": 0,
+    "inner_sport_mask": 1,
+    "inner_dport": 0,
+    "mpls_label": 0,
+    "mpls_label_mask": 1,
+    "pppoe_session": 0,
+    "pppoe_session_mask": 1,
+    "sctp_vtag": 0,
+    "sctp_vtag_mask": 1,
+    "igmp_type": 0,
+    "igmp_type_mask": 1,
+    "igmp_group": -1,
+    "tls_type": -1,
+    "tls_version": -1,
+    "tls_sni": -1,
+    "tls_alpn": -1,
+    "tls_cipher": 0,
+    "tls_cipher_mask": 1,
+    "http_method": -1,
+    "http_uri": -1,
+    "http_host": -1,
+    "http_status": 0,
+    "http_status_mask": 1,
+    "dns_offset": 0,
+    "dns_offset_mask": 1,
+    "quic_version": 0,
+    "quic_version_mask": 1,
+    "quic_dcid": -1,
+    "quic_scid": -1,
 }
 """What "not there" looks like in each part of the table that the loop writes."""

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from podtracer_nb.packets.columns import ColumnMemory
+from podtracer_nb.packets.columns import HEXADECIMAL, ColumnMemory
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, Dictionaries
-from podtracer_nb.packets.schema import INDEX, Column
+from podtracer_nb.packets.schema import DECAPSULATED, INDEX, Column
 
 __all__ = ["ArrowTables", "schema_of"]
 
@@ -33,8 +33,13 @@ _TYPES: dict[str, pa.DataType] = {
 _NO_TIME = np.iinfo(np.int64).min
 
 
-def schema_of(frame: pd.DataFrame) -> pa.Schema:
-    """Return the schema of tables of a frame's columns, with what pandas needs to know to have its dtypes again."""
+def schema_of(frame: pd.DataFrame, comments: bool) -> pa.Schema:
+    """Return the schema of tables of a frame's columns, with what pandas needs to know to have its dtypes again.
+
+    `comments` adds the column that a pcapng's frame has where a packet has a comment: here nobody knows yet.
+    """
+    if comments and "comment" not in frame.columns:
+        frame = frame.assign(comment=pd.Series(index=frame.index, dtype="str"))
     with_metadata = pa.Schema.from_pandas(frame.head(0), preserve_index=True)
     fields = [pa.field(INDEX, pa.int64())]
     fields += [pa.field(name, _TYPES[str(dtype)]) for name, dtype in frame.dtypes.items()]
@@ -50,7 +55,7 @@ class ArrowTables:
         self._known: dict[str, pa.Array] = {}
 
     def table(
-        self, schema: pa.Schema, memory: ColumnMemory, rows: int, first: int, comments: dict[int, str]
+        self, schema: pa.Schema, memory: ColumnMemory, rows: int, first: int, comments: dict[int, str], decap: bool
     ) -> pa.Table:
         """Return the first `rows` rows.
 
@@ -68,6 +73,8 @@ class ArrowTables:
             The number of the first packet, where the memory does not have the numbers.
         comments
             By packet number.
+        decap
+            Whether columns have the names that they have in decapsulated frames.
         """
         numbers = memory.numbers(0, rows) if memory.numbered else np.arange(first, first + rows, dtype=np.int64)
         arrays = {INDEX: pa.array(numbers)}
@@ -78,6 +85,8 @@ class ArrowTables:
                 arrays[entry.name] = self._category(entry, values, parts, seen)
             else:
                 arrays[entry.name] = _plain(entry, values, mask)
+        if decap:
+            arrays = {DECAPSULATED.get(name, name): array for name, array in arrays.items()}
         if "comment" in schema.names:
             arrays["comment"] = pa.array([comments.get(number) for number in numbers.tolist()], pa.string())
         return pa.Table.from_arrays([arrays[name] for name in schema.names], schema=schema)
@@ -90,17 +99,18 @@ class ArrowTables:
         seen: dict[str, tuple[Array, pa.Array]],
     ) -> pa.Array:
         key = DICTIONARY_OF.get(entry.name, entry.name)
+        own = key == "texts"  # one table of very different columns: each has only its own values
         absent = codes < 0
         missing = int(np.count_nonzero(absent))
         # A capture may have more addresses than these rows: then only those that are in them, in all columns alike.
-        if self._dictionaries.count(entry.name) > 2 * len(codes) + 1000:
-            if key not in seen:
+        if own or self._dictionaries.count(entry.name) > 2 * len(codes) + 1000:
+            if own:
+                places, dictionary = self._few(entry.name, [codes])
+            elif key not in seen:
                 together = [each for column, each, _ in parts if DICTIONARY_OF.get(column.name, column.name) == key]
-                places = np.unique(np.concatenate(together))
-                places = places[places >= 0]
-                texts = self._dictionaries.texts(entry.name)
-                seen[key] = places, pa.array([texts[code] for code in places.tolist()], pa.string())
-            places, dictionary = seen[key]
+                seen[key] = self._few(entry.name, together)
+            if not own:
+                places, dictionary = seen[key]
             indices = np.searchsorted(places, codes).astype(np.int32)
         else:
             dictionary = self._dictionary(entry.name, key)
@@ -111,6 +121,15 @@ class ArrowTables:
         bitmap = pa.py_buffer(np.packbits(~absent, bitorder="little")) if missing else None
         filled = pa.Array.from_buffers(pa.int32(), len(codes), [bitmap, pa.py_buffer(indices)], missing)
         return pa.DictionaryArray.from_arrays(filled, dictionary, safe=False)
+
+    def _few(self, name: str, columns: list[Array]) -> tuple[Array, pa.Array]:
+        """Return the codes that are in some columns, in order, and their texts."""
+        places = np.unique(np.concatenate(columns))
+        places = places[places >= 0]
+        if name in HEXADECIMAL:
+            return places, pa.array(self._dictionaries.hexadecimal(places.tolist()), pa.string())
+        texts = self._dictionaries.texts(name)
+        return places, pa.array([texts[code] for code in places.tolist()], pa.string())
 
     def _dictionary(self, name: str, key: str) -> pa.Array:
         known = self._known.get(key)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
-from podtracer_nb.packets.schema import COLUMNS, Column
+from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
 
-__all__ = ["ColumnMemory"]
+__all__ = ["HEXADECIMAL", "ColumnMemory"]
 
 Array = np.ndarray[Any, Any]
 
@@ -37,11 +37,13 @@ _MASKED = frozenset({"UInt32", "UInt16", "UInt8", "boolean"})
 
 # Columns that are there together or not at all: the loop writes the mask of the one named here only. pandas writes into
 # a mask when a value is assigned, so each column of a frame has its own all the same.
+_BY_NAME = {entry.name: entry for entry in COLUMNS}
 _LEADER = {
     "dport": "sport",
     "tcp_tsecr": "tcp_tsval",
     "tcp_sack_right": "tcp_sack_left",
     "icmp_code": "icmp_type",
+    "inner_dport": "inner_sport",
     "dns_response": "dns_id",
 }
 # Of others the loop writes no mask at all: no IP version and no EtherType is 0, only IPv4 has an identification, and
@@ -63,24 +65,38 @@ _BLOCK = 4096
 _WORTH_RELEASING = 32 << 20
 _TABLES = {name: [c for c in DICTIONARY_OF if DICTIONARY_OF[c] == name] for name in set(DICTIONARY_OF.values())}
 # Columns that are widened together.
-_WIDENED = _TABLES | {"words": list(OPEN_VOCABULARIES)}
+_WIDENED = {
+    "addresses": ["src", "dst"],
+    "macs": ["eth_src", "eth_dst"],
+    "names": ["dns_qname"],
+    "interfaces": ["interface"],
+    "words": list(OPEN_VOCABULARIES),
+}
+_OPTIONAL = {entry.name: layer for layer, entries in LAYERS.items() for entry in entries}
+HEXADECIMAL = frozenset({"quic_dcid", "quic_scid"})
+_TEXT_TABLE = "texts"
 
 
-def _layout() -> list[tuple[str, np.dtype[Any]]]:
-    fields: list[tuple[str, np.dtype[Any]]] = []
-    for entry in COLUMNS:
-        if entry.dtype == "category":
-            fields.append((entry.name, np.dtype("i2" if entry.name in _TWO_BYTES else "i1")))
-            continue
-        fields.append((entry.name, np.dtype(_STORAGE[entry.dtype])))
-        if entry.dtype in _MASKED:
-            fields.append((entry.name + "_mask", np.dtype("u1")))
-    return fields
+def _parts(entry: Column) -> list[tuple[str, np.dtype[Any]]]:
+    """Return what a column takes of a row: its values, and the mask of a nullable one."""
+    if entry.dtype != "category":
+        parts = [(entry.name, np.dtype(_STORAGE[entry.dtype]))]
+        return [*parts, (entry.name + "_mask", np.dtype("u1"))] if entry.dtype in _MASKED else parts
+    if entry.name in _OPTIONAL:
+        return [(entry.name, np.dtype("i4" if entry.name in DICTIONARY_OF else "i2"))]
+    return [(entry.name, np.dtype("i2" if entry.name in _TWO_BYTES else "i1"))]
 
 
-_FIELDS = _layout()
-BYTES_PER_ROW = sum(dtype.itemsize for _, dtype in _FIELDS)
-"""Memory of one packet's row."""
+def _needed(columns: Sequence[Column]) -> list[Column]:
+    """Return the columns to be kept: those asked for, those that tell their masks, and the rest of their layers."""
+    names = {entry.name for entry in columns}
+    layers = {_OPTIONAL[name] for name in names if name in _OPTIONAL}
+    names |= {_LEADER[name] for name in names if name in _LEADER}
+    names |= {_TOLD[name][0] for name in names if name in _TOLD}
+    if "dns" in layers:
+        names.add("offset")  # which the loop reads back
+    kept = [entry for entry in COLUMNS if entry.name in names]
+    return kept + [entry for layer, entries in LAYERS.items() if layer in layers for entry in entries]
 
 
 class ColumnMemory:
@@ -92,9 +108,31 @@ class ColumnMemory:
         The dissector that writes the rows.
     dictionaries
         What its codes stand for.
+    columns
+        The columns that the table has; the others share one part of each width, which is written over again and again.
+    decapsulate
+        Whether the columns of the layer tunnel are needed even where they are not among them.
     """
 
-    def __init__(self, dissector: Any, dictionaries: Dictionaries) -> None:
+    def __init__(
+        self,
+        dissector: Any,
+        dictionaries: Dictionaries,
+        columns: Sequence[Column] = COLUMNS,
+        decapsulate: bool = False,
+    ) -> None:
+        self._columns = columns
+        kept = _needed([*columns, *(LAYERS["tunnel"] if decapsulate else ())])
+        self._layout = [part for entry in kept for part in _parts(entry)]
+        names = {name for name, _ in self._layout}
+        self._shared: dict[str, str] = {}
+        shared: dict[str, np.dtype[Any]] = {}
+        for entry in COLUMNS:
+            for name, dtype in _parts(entry):
+                if name not in names:
+                    self._shared[name] = f"any {dtype}"
+                    shared[f"any {dtype}"] = dtype
+        self._layout += list(shared.items())
         self._dissector = dissector
         self._dictionaries = dictionaries
         self._mapping: mmap.mmap | None = None
@@ -129,14 +167,14 @@ class ColumnMemory:
 
         `huge` asks for huge pages: right when the capacity is known to be about what is needed.
         """
-        mapping = mmap.mmap(-1, _size(capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        mapping = mmap.mmap(-1, _size(self._layout, capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if huge and hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel built without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)
         fields = {}
-        release = _size(self.capacity) > _WORTH_RELEASING and hasattr(mmap, "MADV_DONTNEED")
+        release = _size(self._layout, self.capacity) > _WORTH_RELEASING and hasattr(mmap, "MADV_DONTNEED")
         old_start, start = 0, 0
-        for name, dtype in _FIELDS:
+        for name, dtype in self._layout:
             fields[name] = np.frombuffer(mapping, dtype, capacity, start)
             if self._mapping is not None:
                 fields[name][:rows] = self._fields[name][:rows]
@@ -145,6 +183,8 @@ class ColumnMemory:
                 if release:
                     self._mapping.madvise(mmap.MADV_DONTNEED, first, old_start // _PAGE * _PAGE - first)
             start += _field_size(dtype, capacity)
+        for name, part in self._shared.items():
+            fields[name] = fields[part].view(dict(_parts(_BY_NAME[name.removesuffix("_mask")]))[name])
         for name, field in self._wide.items():
             self._wide[name] = np.empty(capacity, np.int32)
             self._wide[name][:rows] = field[:rows]
@@ -154,6 +194,11 @@ class ColumnMemory:
             self._numbers = numbers
         self._mapping, self._fields, self.capacity, self._prepared = mapping, fields, capacity, rows
         self._give()
+
+    def second(self, row: int) -> int | None:
+        """Return when a row's packet was captured, in seconds, where that is kept and known."""
+        time = None if "time" in self._shared else int(self._fields["time"][row])
+        return None if time is None or time == np.iinfo(np.int64).min else time // 10**9
 
     def prepare(self, rows: int) -> int:
         """Fill some rows from `rows` on with "not there"; return how many rows are ready in all.
@@ -195,8 +240,8 @@ class ColumnMemory:
         """
         result: dict[str, Any] = {}
         # All masks first: handing categories over may narrow the codes that tell some of them.
-        masks = {entry.name: self._mask(entry.name, start, stop) for entry in COLUMNS if entry.dtype in _MASKED}
-        for entry in COLUMNS:
+        masks = {entry.name: self._mask(entry.name, start, stop) for entry in self._columns if entry.dtype in _MASKED}
+        for entry in self._columns:
             name = entry.name
             if entry.dtype == "category":
                 result[name] = self._category(name, start, stop, copy)
@@ -219,7 +264,7 @@ class ColumnMemory:
 
         All are views of the memory itself.
         """
-        for entry in COLUMNS:
+        for entry in self._columns:
             values = self._wide.get(entry.name, self._fields[entry.name])[start:stop]
             yield entry, values, self._mask(entry.name, start, stop) if entry.dtype in _MASKED else None
 
@@ -235,11 +280,11 @@ class ColumnMemory:
     def _category(self, name: str, start: int, stop: int, copy: bool) -> pd.Categorical:
         codes = self._wide.get(name, self._fields[name])[start:stop]
         count = self._dictionaries.count(name)
-        if copy and count > 2 * (stop - start) + 1000:
+        if DICTIONARY_OF.get(name) == _TEXT_TABLE or (copy and count > 2 * (stop - start) + 1000):
             return self._few_categories(name, codes, start, stop)
         # pandas keeps codes in the narrowest type that numbers the categories, and would copy to get there.
         dtype = np.dtype("i1" if count < 128 else "i2" if count < 32768 else "i4")  # noqa: PLR2004
-        if copy:
+        if copy or dtype.itemsize > codes.dtype.itemsize:
             codes = codes.astype(dtype)
         elif dtype.itemsize < codes.dtype.itemsize:
             codes = _narrowed(codes, dtype)
@@ -247,10 +292,16 @@ class ColumnMemory:
 
     def _few_categories(self, name: str, codes: Array, start: int, stop: int) -> pd.Categorical:
         """Return a category column with only the values seen in these rows, all columns of its dictionary alike."""
-        together = [name] if name not in DICTIONARY_OF else _TABLES[DICTIONARY_OF[name]]
+        together = [name]
+        if name in DICTIONARY_OF and DICTIONARY_OF[name] != _TEXT_TABLE:
+            together = [
+                each for each in _TABLES[DICTIONARY_OF[name]] if each in self._fields and each not in self._shared
+            ]
         seen = np.unique(np.concatenate([self._wide.get(other, self._fields[other])[start:stop] for other in together]))
         seen = seen[seen >= 0]
-        texts = self._dictionaries.texts(name)
+        texts: Sequence[str] | dict[int, str] = self._dictionaries.texts(name)
+        if name in HEXADECIMAL:
+            texts = dict(zip(seen.tolist(), self._dictionaries.hexadecimal(seen.tolist()), strict=True))
         places = np.searchsorted(seen, codes)
         places[codes < 0] = -1
         dtype = pd.CategoricalDtype(pd.Index([texts[code] for code in seen], dtype="str"))
@@ -277,5 +328,5 @@ def _field_size(dtype: np.dtype[Any], capacity: int) -> int:
     return -(-dtype.itemsize * capacity // _ALIGNMENT) * _ALIGNMENT
 
 
-def _size(capacity: int) -> int:
-    return sum(_field_size(dtype, capacity) for _, dtype in _FIELDS)
+def _size(layout: list[tuple[str, np.dtype[Any]]], capacity: int) -> int:
+    return sum(_field_size(dtype, capacity) for _, dtype in layout)

@@ -19,9 +19,10 @@ __all__ = ["Dictionaries"]
 
 Array = np.ndarray[Any, Any]
 
-# One record adds at most two addresses, two MAC addresses, one interface and one name of at most 255 bytes.
-_MARGIN = 4
+# One record adds at most five addresses, two MAC addresses, one interface, and one name and four texts of 255 bytes.
+_MARGIN = 8
 _NAME_BYTES = 256
+_TEXT_BYTES = 2048  # of all texts of one record
 _FIRST_SLOTS = 1024
 _IPV6 = 6
 _DIGITS = 9
@@ -37,13 +38,24 @@ DICTIONARY_OF = {
     "eth_dst": "macs",
     "dns_qname": "names",
     "interface": "interfaces",
+    "inner_src": "addresses",
+    "inner_dst": "addresses",
+    "igmp_group": "addresses",
+    **dict.fromkeys(("tls_sni", "tls_alpn", "http_method", "http_uri", "http_host", "quic_dcid", "quic_scid"), "texts"),
 }
 
 OPEN_VOCABULARIES = ("proto", "tcp_flags", "dns_qtype")
 """The vocabularies that can outgrow 8-bit codes."""
 
 # How far narrow codes reach: two bytes for the tables of addresses and names, one for the others.
-_NARROW_CODES = {"addresses": 32_000, "macs": 32_000, "names": 32_000, "interfaces": 120, "words": 120}
+_NARROW_CODES = {
+    "addresses": 32_000,
+    "macs": 32_000,
+    "names": 32_000,
+    "interfaces": 120,
+    "texts": 1 << 30,
+    "words": 120,
+}
 
 
 class Dictionaries:
@@ -68,10 +80,18 @@ class Dictionaries:
         self.word_order = np.zeros((len(self._vocabularies), 65536), np.int32)
         self.word_counts = np.zeros(len(self._vocabularies), np.int32)
         self._values: dict[str, dict[str, Array]] = {}
-        self._slots = dict.fromkeys(("addresses", "macs", "interfaces", "names"), 0)
+        self.texts_table = engine.Names(_secret(), _secret(), keys.data, np.zeros(_NAME_BYTES, np.uint8).data)
+        self._tables = {
+            "addresses": self.addresses,
+            "macs": self.macs,
+            "interfaces": self.interfaces,
+            "names": self.names,
+            "texts": self.texts_table,
+        }
+        self._slots = dict.fromkeys(self._tables, 0)
         self._texts: dict[str, list[str]] = {}
         self._dtypes: dict[str, pd.CategoricalDtype] = {}
-        self._text_limit = 0
+        self._text_limits: dict[str, int] = {}
         self.wide: set[str] = set()
         self._interface_names: dict[str, int] = {}
         for table in self._slots:
@@ -80,11 +100,11 @@ class Dictionaries:
     def make_room(self) -> None:
         """Make room for at least one more record in every table, widening codes where narrow ones are used up."""
         for table, slots in self._slots.items():
-            count = getattr(self, table).count
+            count = self._tables[table].count
             if table not in self.wide and count > _NARROW_CODES[table] - _MARGIN:
                 self.wide.add(table)
                 self._grow(table, slots)
-            if count > getattr(self, table).limit - _MARGIN or (table == "names" and self._text_is_full()):
+            if count > self._tables[table].limit - _MARGIN or self._text_is_full(table):
                 self._grow(table, slots * 2)
         if max(map(self.count, OPEN_VOCABULARIES)) > _NARROW_CODES["words"] - _MARGIN:
             self.wide.add("words")
@@ -95,24 +115,27 @@ class Dictionaries:
         No row may be there whose codes belong to the old ones, and the dissector has to be told: `Dissector.renew`.
         """
         renewed = False
-        for table in ("addresses", "macs", "names"):
-            if getattr(self, table).count <= most:
+        for table in ("addresses", "macs", "names", "texts"):
+            if self._tables[table].count <= most:
                 continue
-            if table == "names":
+            if table in {"names", "texts"}:
                 keys = np.array([secrets.randbits(32) for _ in range(_NAME_BYTES // 4)], np.uint64)
                 new = self._engine.Names(_secret(), _secret(), keys.data, np.zeros(_NAME_BYTES, np.uint8).data)
             else:
                 new = (self._engine.Addresses if table == "addresses" else self._engine.Numbers)(_secret(), _secret())
-            setattr(self, table, new)
+            self._tables[table] = new
+            setattr(self, "texts_table" if table == "texts" else table, new)
             for known in (self._values, self._texts, self._dtypes):
                 known.pop(table, None)
             self._grow(table, _FIRST_SLOTS)
             renewed = True
         return renewed
 
-    def _text_is_full(self) -> bool:
-        start = self._values["names"]["starts"][self.names.count]
-        return bool(self._text_limit - start < _NAME_BYTES)
+    def _text_is_full(self, table: str) -> bool:
+        if table not in self._text_limits:
+            return False
+        start = self._values[table]["starts"][self._tables[table].count]
+        return bool(self._text_limits[table] - start < _TEXT_BYTES)
 
     def room_for_interface(self) -> bool:
         """Return whether one more interface can be numbered without `make_room`."""
@@ -130,7 +153,7 @@ class Dictionaries:
     def count(self, name: str) -> int:
         """Return how many different values the column `name` may refer to so far."""
         if name in DICTIONARY_OF:
-            return int(getattr(self, DICTIONARY_OF[name]).count)
+            return int(self._tables[DICTIONARY_OF[name]].count)
         return int(self.word_counts[self._vocabularies[name]])
 
     def dtype(self, name: str) -> pd.CategoricalDtype:
@@ -171,9 +194,18 @@ class Dictionaries:
         if key == "interfaces":
             named = {number: name for name, number in self._interface_names.items()}
             return [named.get(number, str(number)) for number in values["values"][start:stop].tolist()]
+        show = presentation if key == "names" else _shown
+        return [show(each) for each in self._bytes(key, start, stop)]
+
+    def _bytes(self, table: str, start: int, stop: int) -> list[bytes]:
+        values = self._values[table]
         bounds = values["starts"][start : stop + 1].tolist()
         text = values["text"][bounds[0] : bounds[-1]].tobytes() if bounds else b""
-        return [presentation(text[a - bounds[0] : b - bounds[0]]) for a, b in itertools.pairwise(bounds)]
+        return [text[a - bounds[0] : b - bounds[0]] for a, b in itertools.pairwise(bounds)]
+
+    def hexadecimal(self, codes: Sequence[int]) -> list[str]:
+        """Return texts that are numbers, in hex."""
+        return [self._bytes("texts", code, code + 1)[0].hex() for code in codes]
 
     def _grow(self, table: str, slots: int) -> None:
         """Give a table `slots` places, of which at most five in eight are used."""
@@ -182,17 +214,17 @@ class Dictionaries:
         if table not in self.wide:
             limit = min(limit, _NARROW_CODES[table])
         old = self._values.get(table, {})
-        into = getattr(self, table)
+        into = self._tables[table]
         new: dict[str, Array]
         if table == "addresses":
             new = _larger(old, {"high": (entries, "u8"), "low": (entries, "u8"), "version": (entries, "u1")})
             four, six = np.zeros(slots, np.uint64), np.zeros(slots, np.int32)
             into.grow(four.data, six.data, new["high"].data, new["low"].data, new["version"].data, slots, limit)
-        elif table == "names":
+        elif table in {"names", "texts"}:
             # A table of many long names grows when its text is full.
-            size = max(slots * 16, _NAME_BYTES * 4, 2 * old["text"].size if old else 0)
+            size = max(slots * 16, _TEXT_BYTES * 4, 2 * old["text"].size if old else 0)
             new = _larger(old, {"hashes": (entries, "u8"), "starts": (entries + 1, "i8"), "text": (size, "u1")})
-            self._text_limit = size - 2 * _NAME_BYTES
+            self._text_limits[table] = size - 2 * _NAME_BYTES
             into.grow(
                 np.zeros(slots, np.int32).data,
                 new["hashes"].data,
@@ -200,13 +232,17 @@ class Dictionaries:
                 new["text"].data,
                 slots,
                 limit,
-                self._text_limit,
+                self._text_limits[table],
             )
         else:
             new = _larger(old, {"values": (entries, "u8")})
             into.grow(np.zeros(2 * slots, np.uint64).data, new["values"].data, slots, limit)
         self._values[table] = new
         self._slots[table] = slots
+
+
+def _shown(text: bytes) -> str:
+    return "".join(chr(byte) if 0x20 <= byte <= 0x7E else f"\\x{byte:02x}" for byte in text)  # noqa: PLR2004
 
 
 def _dtype(texts: Sequence[str]) -> pd.CategoricalDtype:

@@ -6,14 +6,14 @@ import functools
 import os
 import struct
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, cast
 
 import pandas as pd
 
-from podtracer_nb.packets import _dissect, pcapng
+from podtracer_nb.packets import _dissect, pcapng, schema
 from podtracer_nb.packets.capture_format import (
     HEADER_SIZE,
     LINKTYPES,
@@ -28,6 +28,7 @@ from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.compression import MAGIC_SIZE, kind_of
 from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.pcapng import PcapngFormat
+from podtracer_nb.packets.resync import Plausible
 from podtracer_nb.packets.schema import INDEX
 from podtracer_nb.packets.selection import Moment, Selection
 from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source, total_size
@@ -57,6 +58,7 @@ _NOT_A_RECORD = {
     _dissect.REASONS["no interface"]: "the next packet is of an interface that was not described",
 }
 _LARGEST_BLOCK = 1 << 24
+_WINDOW = 1 << 20
 _SMALLEST_BLOCK = 12
 
 
@@ -74,6 +76,14 @@ class Reader:
         pattern (`ring.pcap*`), a URL that fsspec opens, or a list of any of these, read as one capture.
     count
         Stop after that many packets.
+    columns
+        Names of the columns that frames have, any of `schema.COLUMNS` and `schema.LAYERS`; by default the former.
+    layers
+        Names of `schema.LAYERS`, whose columns are added.
+    decap
+        Let the columns describe the packet inside a tunnel, and `outer_src` and its like what is outermost.
+    resync
+        Where a capture is damaged, go on with the next bytes that look like records.
     threads
         2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used.
     filter, start, stop, sample, seed
@@ -90,7 +100,7 @@ class Reader:
     OSError
         When the path cannot be opened, or the source not be read.
     ValueError
-        When `count` is negative, or a value of the selection cannot be right.
+        When `count` is negative, there is no such column or layer, or a value of the selection cannot be right.
 
     Examples
     --------
@@ -111,6 +121,10 @@ class Reader:
         source: Source,
         *,
         count: int | None = None,
+        columns: Sequence[str] | None = None,
+        layers: Sequence[str] | None = None,
+        decap: bool = False,
+        resync: bool = False,
         threads: int | None = None,
         filter: str | None = None,
         start: Moment = None,
@@ -138,7 +152,14 @@ class Reader:
         self._head = b""
         self._dictionaries = Dictionaries(_dissect)
         self._dissector: Any = _dissect.Dissector(self._dictionaries)
-        self._memory = ColumnMemory(self._dissector, self._dictionaries)
+        self._decap = decap
+        self._resync = resync
+        self._gaps: list[dict[str, Any]] = []
+        self._all_columns = columns is None
+        self._wanted = schema.chosen(columns, [*(layers or ()), "tunnel"] if decap and columns is None else layers)
+        self._stored = [entry for entry in self._wanted if entry is not schema.COMMENT]
+        self._memory = ColumnMemory(self._dissector, self._dictionaries, self._stored, decap)
+        self._dissector.open_tunnels(decap)
         self._selection = Selection(filter, start, stop, sample, seed)
         self._programs = self._selection.tell(self._dissector, _dissect) if self._selection else None
         self._memory.number_rows(bool(self._selection))
@@ -182,9 +203,10 @@ class Reader:
         dict
             format, linktype, linktype_name, snaplen, resolution ("us" or "ns"), byte_order: None until the header was
             read. packets and bytes so far, path (None for bytes, streams and several files), compression, damage: None,
-            or its offset in bytes and the reason. pcapng: interfaces, a list of what is known of each, drops among it;
-            names, of its name resolution blocks. Several files: files, the same of each, and its first_frame. With a
-            selection: selection, what was asked for, and how many packets became rows.
+            or its offset in bytes and the reason, and the gaps that were passed over. pcapng: interfaces, a list of
+            what is known of each, drops among it; names, of its name resolution blocks. Several files: files, the same
+            of each, and its first_frame. With a selection: selection, what was asked for, and how
+            many packets became rows.
         """
         info = self._header_info() | {
             "packets": self.walked,
@@ -279,6 +301,16 @@ class Reader:
         return RowGroups(self, rows)
 
     @property
+    def decapsulated(self) -> bool:
+        """Whether columns describe what is inside a tunnel."""
+        return self._decap
+
+    @property
+    def may_have_comments(self) -> bool:
+        """Whether frames of this capture can have the column `comment`."""
+        return schema.COMMENT in self._wanted or (isinstance(self._header, PcapngFormat) and self._all_columns)
+
+    @property
     def comments(self) -> dict[int, str]:
         """The comments of packets, by their numbers."""
         return self._comments
@@ -333,7 +365,9 @@ class Reader:
             if self._dissect(rows, pump):
                 return not self._ended
             if not self._ended and self._refill() == 0:
-                self._end(self._leftover())
+                wrong = self._leftover()
+                if wrong is None or not self._go_on(wrong):
+                    self._end(wrong)
         return False
 
     def _begin(self) -> None:
@@ -450,10 +484,12 @@ class Reader:
                 wrong = self._block()
                 if wrong == "bytes":
                     return bool(dissector.row > before)
-                if wrong is not None:
+                if wrong is not None and not self._go_on(wrong):
                     self._end(wrong)
                     break
             elif reason != _dissect.REASONS["rows"]:
+                if self._go_on(_NOT_A_RECORD[reason]):
+                    continue
                 self._end(_NOT_A_RECORD[reason])
                 break
         if self._count is not None and self.packets >= self._count:
@@ -499,6 +535,36 @@ class Reader:
             self._ahead.close()
             self._ahead = self._lent = None
 
+    def _go_on(self, reason: str) -> bool:
+        """Look for the next record after damage, where that was asked for; return whether there is one."""
+        dissector, header = self._dissector, self._header
+        if not self._resync or header is None:
+            return False
+        seconds = self._memory.second(dissector.row - 1) if dissector.row else None
+        if isinstance(header, PcapngFormat):
+            search = Plausible(header.order, 0, header.largest)
+        else:
+            order = ">" if header.byte_order == "big" else "<"
+            search = Plausible(order, header.record_header, header.largest_record, header.nanoseconds_per_unit, seconds)
+        start = self._position
+        # The damaged place itself is what was no record.
+        while True:
+            data = dissector.peek(_WINDOW)
+            there = dissector.filled - dissector.position
+            ended = False
+            if there < _WINDOW:
+                ended = self._refill() == 0
+                if not ended:
+                    continue
+            place = search.find(data, ended)
+            if place is not None:
+                dissector.skip(place)
+                self._gaps.append({"offset": start, "reason": reason, "until": self._position})
+                return True
+            if ended:
+                return False
+            dissector.skip(_WINDOW // 2)
+
     def _leftover(self) -> str | None:
         """Say what is wrong with bytes that are left at the end, if any are."""
         left = self._dissector.filled - self._dissector.position
@@ -522,12 +588,21 @@ class Reader:
         self._buffer = memoryview(b"")
         offset = self._position
         self._dissector.attach(self._buffer, 0)
-        if reason is not None:
+        gaps, self._gaps = self._gaps, []
+        if gaps or reason is not None:
             self._damage_here = {"offset": offset, "reason": reason}
+            kept = f"the {self.walked - self._before} whole packets before it were kept"
+            if gaps:
+                self._damage_here = {"offset": gaps[0]["offset"], "reason": gaps[0]["reason"], "gaps": gaps}
+                lost = sum(gap["until"] - gap["offset"] for gap in gaps)
+                places = "one place" if len(gaps) == 1 else f"{len(gaps)} places"
+                kept = f"reading went on after {lost} bytes in {places}, and kept {self.walked - self._before} packets"
+                if reason is not None:
+                    kept += f", up to byte {offset}: {reason}"
             self._damage = self._damage or self._damage_here
             warnings.warn(
-                f"{self._input.name} is damaged at byte {offset}: {reason}; the {self.walked - self._before} whole "
-                "packets before it were kept",
+                f"{self._input.name} is damaged at byte {self._damage_here['offset']}: {self._damage_here['reason']}; "
+                f"{kept}",
                 DamageWarning,
                 stacklevel=4,
             )
@@ -610,10 +685,11 @@ class Reader:
         if self._selection:
             index = pd.Index(self._memory.numbers(start, stop).copy(), name=INDEX)
         frame = pd.DataFrame(self._memory.arrays(start, stop, copy), index=index, copy=False)
+        if self._decap:
+            frame.columns = pd.Index([schema.DECAPSULATED.get(name, name) for name in frame.columns])
         commented = {number: text for number, text in self._comments.items() if number in index}
-        if commented:
-            texts = pd.Series(commented, dtype="str").reindex(index)
-            frame.insert(len(frame.columns) - 1, "comment", texts)
+        if schema.COMMENT in self._wanted or (commented and self._all_columns):
+            frame["comment"] = pd.Series(commented, dtype="str").reindex(index)
         frame.attrs["podtracer"] = {"capture": self.capture_info()}
         return frame
 
@@ -637,7 +713,7 @@ class RowGroups:
         self._reader = reader
         self._most = rows
         self.dictionaries = reader._dictionaries
-        self._other = ColumnMemory(reader._dissector, reader._dictionaries)
+        self._other = ColumnMemory(reader._dissector, reader._dictionaries, reader._stored, reader._decap)
         for memory in (self._other, reader._memory):
             memory.number_rows(bool(reader._selection))
             memory.grow(0, rows, huge=False)
@@ -684,6 +760,10 @@ def read(
     source: Source,
     *,
     count: int | None = None,
+    columns: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    decap: bool = False,
+    resync: bool = False,
     threads: int | None = None,
     filter: str | None = None,
     start: Moment = None,
@@ -700,7 +780,7 @@ def read(
         `Reader`.
     count
         Stop after that many packets.
-    threads, filter, start, stop, sample, seed
+    columns, layers, decap, resync, threads, filter, start, stop, sample, seed
         See `Reader`.
 
     Returns
@@ -736,12 +816,30 @@ def read(
     'EN10MB'
     """
     with Reader(
-        source, count=count, threads=threads, filter=filter, start=start, stop=stop, sample=sample, seed=seed
+        source,
+        count=count,
+        columns=columns,
+        layers=layers,
+        decap=decap,
+        resync=resync,
+        threads=threads,
+        filter=filter,
+        start=start,
+        stop=stop,
+        sample=sample,
+        seed=seed,
     ) as reader:
         return reader.read_all().frame()
 
 
-def stream(source: Source, *, rows: int | None = None) -> Iterator[pd.DataFrame]:
+def stream(
+    source: Source,
+    *,
+    rows: int | None = None,
+    columns: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    decap: bool = False,
+) -> Iterator[pd.DataFrame]:
     """Yield frames of packets as they arrive, in constant memory.
 
     A frame has whatever packets one read of the source completed; it is not waited for more. Packet numbers go on from
@@ -753,6 +851,8 @@ def stream(source: Source, *, rows: int | None = None) -> Iterator[pd.DataFrame]
         As for `read`: mostly a pipe or a socket.
     rows
         The most packets in one frame.
+    columns, layers, decap
+        See `Reader`.
 
     Yields
     ------
@@ -781,7 +881,7 @@ def stream(source: Source, *, rows: int | None = None) -> Iterator[pd.DataFrame]
     >>> [frame.index.tolist() for frame in packets.stream(header + 3 * packet, rows=2)]
     [[1, 2], [3]]
     """
-    with Reader(source) as reader:
+    with Reader(source, columns=columns, layers=layers, decap=decap) as reader:
         yield from reader.chunks(rows, keep=False)
 
 

@@ -3,14 +3,22 @@
 The reader builds its frames from this table, the tests compare each column with the Wireshark field named here, and
 documentation prints it. A field that a packet lacks is NA; a header that is not there leaves its columns NA.
 
-Tunnels are not opened: `src`, `dst`, ports and all else belong to the outermost IP header.
+`src`, `dst`, ports and all else belong to the outermost IP header; MPLS labels and PPPoE are passed over to it.
+
+`COLUMNS` are what a frame has by default. `LAYERS` are columns that are read only where they are asked for, so that
+they cost nothing where they are not: `read(path, layers=["tunnel", "tls"])`, or single ones by `columns=`. The layer
+tunnel says what is inside a tunnel (IP in IP, GRE, VXLAN, GENEVE), down to the innermost packet, and what an ICMP
+error quotes. With `decap=True` it is the other way round: all columns describe the packet inside, and `outer_src` and
+its like (`DECAPSULATED`) the outermost header.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-__all__ = ["COLUMNS", "INDEX", "Column", "column"]
+__all__ = ["COLUMNS", "DECAPSULATED", "INDEX", "LAYERS", "Column", "chosen", "column"]
 
 INDEX = "frame"
 """Name of the index: the packet's number in its capture, from 1."""
@@ -70,8 +78,8 @@ COLUMNS: tuple[Column, ...] = (
     Column("ip_ttl", "UInt8", "hops", "ip.ttl ipv6.hlim", "time to live, or hop limit"),
     Column("ip_id", "UInt16", "", "ip.id", "IPv4 identification"),
     Column("ip_frag", "category", "", "", "first, middle or last fragment; NA where the packet is whole"),
-    Column("sport", "UInt16", "", "tcp.srcport udp.srcport", "source port; a fragment after the first has none"),
-    Column("dport", "UInt16", "", "tcp.dstport udp.dstport", "destination port"),
+    Column("sport", "UInt16", "", "tcp.srcport udp.srcport sctp.srcport", "source port; only a first fragment has it"),
+    Column("dport", "UInt16", "", "tcp.dstport udp.dstport sctp.dstport", "destination port"),
     Column("payload_length", "UInt32", "bytes", "tcp.len udp.length", "bytes after the TCP or UDP header, on the wire"),
     Column("tcp_flags", "category", "", "tcp.flags", "letters of FSRPAUECN: 'S', 'SA', 'PA', …; '' where none is set"),
     Column("tcp_seq", "UInt32", "", "tcp.seq_raw", "sequence number, as sent"),
@@ -95,7 +103,99 @@ COLUMNS: tuple[Column, ...] = (
 )
 """The columns in the order they have in a frame."""
 
-_BY_NAME = {entry.name: entry for entry in COLUMNS}
+_INSIDE = "innermost packet in a tunnel, or quoted by an ICMP error: "
+_TEXT = ", cut to 255 bytes"
+
+LAYERS: dict[str, tuple[Column, ...]] = {
+    "tunnel": (
+        Column("tunnel", "category", "", "", "outermost tunnel: IP, GRE, VXLAN, GENEVE; ICMP error where one quotes"),
+        Column("vni", "UInt32", "", "vxlan.vni geneve.vni gre.key", "its virtual network: VNI, or GRE's key"),
+        Column("inner_src", "category", "", "", _INSIDE + "source address"),
+        Column("inner_dst", "category", "", "", _INSIDE + "destination address"),
+        Column("inner_proto", "category", "", "", _INSIDE + "protocol, as `proto`"),
+        Column("inner_sport", "UInt16", "", "", _INSIDE + "source port"),
+        Column("inner_dport", "UInt16", "", "", _INSIDE + "destination port"),
+    ),
+    "label": (
+        Column("mpls_label", "UInt32", "", "mpls.label", "outermost MPLS label"),
+        Column("pppoe_session", "UInt16", "", "pppoe.session_id", "PPPoE session"),
+    ),
+    "transport": (
+        Column("sctp_vtag", "UInt32", "", "sctp.verification_tag", "SCTP verification tag"),
+        Column("igmp_type", "UInt8", "", "igmp.type", "IGMP type"),
+        Column("igmp_group", "category", "", "igmp.maddr", "IGMP group; a version 3 report has several, and none here"),
+    ),
+    "tls": (
+        Column(
+            "tls_type", "category", "", "tls.handshake.type", "ClientHello or ServerHello, where it starts a segment"
+        ),
+        Column("tls_version", "category", "", "", "newest version offered, or the one chosen"),
+        Column("tls_sni", "category", "", "tls.handshake.extensions_server_name", "server name asked for" + _TEXT),
+        Column("tls_alpn", "category", "", "tls.handshake.extensions_alpn_str", "first application protocol" + _TEXT),
+        Column("tls_cipher", "UInt16", "", "tls.handshake.ciphersuite", "cipher suite chosen (ServerHello)"),
+    ),
+    "http": (
+        Column("http_method", "category", "", "http.request.method", "HTTP/1 request: method"),
+        Column("http_uri", "category", "", "http.request.uri", "HTTP/1 request: target" + _TEXT),
+        Column("http_host", "category", "", "http.host", "HTTP/1 request: Host" + _TEXT),
+        Column("http_status", "UInt16", "", "http.response.code", "HTTP/1 response: status"),
+    ),
+    "dns": (Column("dns_offset", "UInt16", "bytes", "", "where in the packet its DNS message starts"),),
+    "quic": (
+        Column("quic_version", "UInt32", "", "quic.version", "version in a long header; 0: version negotiation"),
+        Column("quic_dcid", "category", "", "quic.dcid", "destination connection id of a long header, in hex"),
+        Column("quic_scid", "category", "", "quic.scid", "source connection id of a long header, in hex"),
+    ),
+}
+"""Columns that are read only where they are asked for, by the name of the layer."""
+
+DECAPSULATED = {
+    name: name.replace("inner", "outer")
+    for name in ("inner_src", "inner_dst", "inner_proto", "inner_sport", "inner_dport")
+}
+"""What columns of the layer tunnel are called with `decap=True`."""
+
+COMMENT = Column("comment", "str", "", "frame.comment", "comments in a pcapng capture; there only where there are any")
+
+_BY_NAME = {
+    entry.name: entry for entry in (*COLUMNS, *(entry for layer in LAYERS.values() for entry in layer), COMMENT)
+}
+
+
+def chosen(columns: Iterable[str] | None, layers: Iterable[str] | None) -> tuple[Column, ...]:
+    """Return the columns asked for, in the order of the schema.
+
+    Parameters
+    ----------
+    columns
+        Names of columns; None for `COLUMNS`.
+    layers
+        Names of `LAYERS`, added to them.
+
+    Raises
+    ------
+    ValueError
+        There is no such column or layer.
+
+    Examples
+    --------
+    >>> from podtracer_nb.packets import schema
+    >>> [column.name for column in schema.chosen(["dst", "src", "tls_sni"], ["label"])]
+    ['src', 'dst', 'mpls_label', 'pppoe_session', 'tls_sni']
+    """
+    if isinstance(columns, str) or isinstance(layers, str):
+        raise ValueError("columns and layers are lists of names, not one string")
+    undone = {v: k for k, v in DECAPSULATED.items()}
+    names = {entry.name for entry in COLUMNS} if columns is None else {undone.get(name, name) for name in columns}
+    for layer in layers or ():
+        if layer not in LAYERS:
+            raise ValueError(f"there is no layer {layer!r}, but {', '.join(LAYERS)}")
+        names |= {entry.name for entry in LAYERS[layer]}
+    unknown = names - set(_BY_NAME)
+    if unknown:
+        close = difflib.get_close_matches(min(unknown), _BY_NAME, 1)
+        raise ValueError(f"there is no column {min(unknown)!r}" + (f": {close[0]!r}?" if close else ""))
+    return tuple(entry for name, entry in _BY_NAME.items() if name in names)
 
 
 def column(name: str) -> Column:

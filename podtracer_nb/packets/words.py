@@ -137,6 +137,12 @@ _QTYPES = {
     257: "CAA",
 }
 
+_TUNNELS = ("IP", "GRE", "VXLAN", "GENEVE", "ICMP error")
+
+_TLS_TYPES = {1: "ClientHello", 2: "ServerHello"}
+
+_TLS_VERSIONS = {0x0300: "SSL 3.0", 0x0301: "TLS 1.0", 0x0302: "TLS 1.1", 0x0303: "TLS 1.2", 0x0304: "TLS 1.3"}
+
 _ERRORS = (
     "truncated",
     "malformed record",
@@ -154,6 +160,10 @@ _ERRORS = (
     "unsupported link type",
     "malformed PPP",
     "malformed loopback header",
+    "malformed MPLS",
+    "malformed PPPoE",
+    "malformed SCTP",
+    "malformed tunnel",
 )
 
 
@@ -175,7 +185,7 @@ def word(vocabulary: str, number: int) -> str:
     """
     if vocabulary == "tcp_flags":
         return "".join(letter for bit, letter in enumerate(_TCP_FLAGS) if number >> bit & 1)
-    if vocabulary == "proto":
+    if vocabulary in {"proto", "inner_proto", "outer_proto"}:
         return _LINK_PROTOCOLS.get(number) or _IP_PROTOCOLS.get(number, f"IP-{number}")
     if vocabulary == "dns_qtype":
         return _QTYPES.get(number, f"TYPE{number}")  # RFC 3597 section 5
@@ -185,4 +195,10 @@ def word(vocabulary: str, number: int) -> str:
         return _ARP_OPERATIONS.get(number, f"operation {number}")
     if vocabulary == "ip_frag":
         return _FRAGMENTS[number]
+    if vocabulary == "tunnel":
+        return _TUNNELS[number]
+    if vocabulary == "tls_type":
+        return _TLS_TYPES[number]
+    if vocabulary == "tls_version":
+        return _TLS_VERSIONS.get(number, f"0x{number:04x}")
     return _ERRORS[number]

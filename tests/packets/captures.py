@@ -24,19 +24,23 @@ __all__ = [
     "CLIENT",
     "CLIENT6",
     "ETHER",
+    "LAYERED",
     "SEEDS",
     "SERVER",
     "SERVER6",
     "block",
     "capture",
+    "client_hello",
     "enhanced",
     "header",
     "interface",
     "modified",
     "obsolete",
     "pcapng",
+    "quic",
     "record",
     "section",
+    "server_hello",
     "simple",
     "sll",
     "sll2",
@@ -264,3 +268,98 @@ SEEDS: dict[str, tuple[int, list[bytes]]] = {
     "PPP_HDLC": (50, [b"\xff\x03\0\x21" + bytes(_V4 / _SYN), b"\x0f\0\x08\0" + bytes(_V4 / _DATA)]),
 }
 """Linktype and packets that between them reach every branch of the dissector that whole packets can reach."""
+
+
+def _extension(kind: int, body: bytes) -> bytes:
+    return struct.pack("!HH", kind, len(body)) + body
+
+
+def client_hello(name: bytes = b"web.demo.svc", more: bytes = b"") -> bytes:
+    """Return a TLS record with a ClientHello that offers TLS 1.3, and h2."""
+    extensions = _extension(0x0A0A, b"") + _extension(0, struct.pack("!HBH", len(name) + 3, 0, len(name)) + name)
+    extensions += _extension(16, b"\0\x0c\x02h2\x08http/1.1") + _extension(43, b"\6\x1a\x1a\3\4\3\3") + more
+    body = b"\3\3" + bytes(32) + b"\x20" + bytes(32) + b"\0\4\x13\1\x13\2" + b"\1\0"
+    body += struct.pack("!H", len(extensions)) + extensions
+    return b"\x16\3\1" + struct.pack("!HB", len(body) + 4, 1) + len(body).to_bytes(3, "big") + body
+
+
+def server_hello() -> bytes:
+    """Return a TLS record with a ServerHello that chooses TLS 1.3."""
+    extensions = _extension(43, b"\3\4")
+    body = b"\3\3" + bytes(32) + b"\0\x13\1\0" + struct.pack("!H", len(extensions)) + extensions
+    return b"\x16\3\3" + struct.pack("!HB", len(body) + 4, 2) + len(body).to_bytes(3, "big") + body
+
+
+def quic(version: int = 1, destination: bytes = b"\1\2\3\4\5\6\7\x08", source: bytes = b"\x09\x0a") -> bytes:
+    """Return the start of a QUIC packet with a long header."""
+    head = struct.pack("!BIB", 0xC3, version, len(destination)) + destination + bytes([len(source)]) + source
+    return head + b"\0\x20" + bytes(32)
+
+
+def _layered() -> dict[str, bytes]:
+    from scapy.contrib.geneve import GENEVE, GeneveOptions
+    from scapy.contrib.mpls import MPLS
+    from scapy.layers.inet6 import ICMPv6DestUnreach
+    from scapy.layers.l2 import GRE
+    from scapy.layers.ppp import PPP, PPPoE
+    from scapy.layers.sctp import SCTP, SCTPChunkInit
+    from scapy.layers.vxlan import VXLAN
+
+    inner4 = IP(src="192.168.1.1", dst="192.168.1.2") / TCP(sport=1000, dport=2000, flags="S", seq=5)
+    inner6 = IPv6(src="fd01::1", dst="fd01::2") / UDP(sport=1001, dport=2001) / b"inside"
+    link = Ether(src="02:00:00:00:01:01", dst="02:00:00:00:01:02")
+    web = TCP(sport=40000, dport=443, flags="PA")
+    packets = {
+        "IP in IP": ETHER / _V4 / inner4,
+        "IPv6 in IP": ETHER / _V4 / inner6,
+        "IP in IPv6": ETHER / _V6 / inner4,
+        "GRE": ETHER / _V4 / GRE(key_present=1, key=0x01020304, seqnum_present=1, chksum_present=1) / inner6,
+        "GRE Ethernet": ETHER / _V4 / GRE(proto=0x6558) / link / Dot1Q(vlan=5) / inner4,
+        "VXLAN": ETHER / _V4 / UDP(sport=5555, dport=4789) / VXLAN(vni=4097) / link / inner4,
+        "VXLAN of Linux": ETHER / _V6 / UDP(sport=5555, dport=8472) / VXLAN(vni=1) / link / inner6,
+        "GENEVE": ETHER
+        / _V4
+        / UDP(sport=5555, dport=6081)
+        / GENEVE(vni=77, proto=0x6558, options=[GeneveOptions(data=b"1234")])
+        / link
+        / inner4,
+        "two tunnels": ETHER / _V4 / GRE() / IP(src="1.1.1.1", dst="2.2.2.2") / inner4,
+        "VXLAN ARP": ETHER
+        / _V4
+        / UDP(sport=5555, dport=4789)
+        / VXLAN(vni=9)
+        / link
+        / ARP(psrc="9.9.9.1", pdst="9.9.9.2"),
+        "IPv6 chain": ETHER / _V4 / IPv6(src="fd01::1", dst="fd01::2") / _CHAIN / UDP(sport=1001, dport=2001),
+        "IPv6 fragment": ETHER / _V4 / IPv6(src="fd01::1") / IPv6ExtHdrFragment(offset=3, nh=17) / bytes(8),
+        "VXLAN in GRE": ETHER
+        / _V4
+        / GRE()
+        / IP(src="1.1.1.1", dst="2.2.2.2")
+        / UDP(sport=5555, dport=4789)
+        / VXLAN()
+        / link
+        / inner4,
+        "GENEVE in IP": ETHER / _V4 / IP() / UDP(sport=5555, dport=6081) / GENEVE(vni=7, proto=0x6558) / link / inner6,
+        "ICMP error": _quoting(),
+        "ICMPv6 error": ETHER / _V6 / ICMPv6DestUnreach() / IPv6(src=SERVER6, dst=CLIENT6) / UDP(sport=9, dport=8),
+        "MPLS": ETHER / MPLS(label=100, s=0) / MPLS(label=200, s=1) / _V4 / UDP(sport=7, dport=8),
+        "MPLS IPv6": ETHER / MPLS(label=100, s=1) / _V6 / _SYN,
+        "PPPoE": ETHER / PPPoE(sessionid=0x1234) / PPP(proto=0x21) / _V4 / UDP(sport=7, dport=8),
+        "PPPoE IPv6": ETHER / PPPoE(sessionid=1) / PPP(proto=0x57) / _V6 / _SYN,
+        "SCTP": ETHER / _V4 / SCTP(sport=38412, dport=38413, tag=0xDEADBEEF) / SCTPChunkInit(),
+        "IGMP": ETHER / IP(src=CLIENT, dst="224.0.0.22", ttl=1, proto=2) / b"\x16\0\0\0\xef\1\2\3",
+        "ClientHello": ETHER / _V4 / web / client_hello(),
+        "ServerHello": ETHER / _V4 / TCP(sport=443, dport=40000, flags="PA") / server_hello(),
+        "request": ETHER
+        / _V4
+        / TCP(sport=40000, dport=80, flags="PA")
+        / b"GET /a?b=c HTTP/1.1\r\nAccept: */*\r\nhOst:  web.demo:80\r\n\r\n",
+        "response": ETHER / _V4 / TCP(sport=80, dport=40009, flags="PA") / b"HTTP/1.1 404 Not Found\r\n\r\n",
+        "QUIC": ETHER / _V4 / UDP(sport=40000, dport=443) / quic(),
+    }
+    return {name: bytes(packet) for name, packet in packets.items()}
+
+
+LAYERED: dict[str, bytes] = _layered()
+"""Ethernet packets that between them reach every branch of the layers that are read where they are asked for."""

@@ -23,17 +23,20 @@ from typing import Any
 import pytest
 from scapy.layers.inet import IP, UDP
 
+from podtracer_nb.packets import schema
 from podtracer_nb.packets.capture_format import LINKTYPES
 from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.pcapng import Interface, Interfaces
 from tests.machine import needs
-from tests.packets.captures import CLIENT, ETHER, SEEDS, SERVER, enhanced, obsolete, record, simple
+from tests.packets.captures import CLIENT, ETHER, LAYERED, SEEDS, SERVER, enhanced, obsolete, record, simple
 from tests.packets.engines import SOURCE, load
 
 LINKS = {name: LINKTYPES[linktype][1] for name, (linktype, _) in SEEDS.items()}
+INSIDE = "inside"  # in place of a link: Ethernet, decapsulated
 BLOCKS = "blocks"  # in place of a link: whole pcapng blocks of an Ethernet interface
-MUTATIONS = 20_000
+MUTATIONS = 40_000
+_NO_TUNNELS = {"ClientHello", "ServerHello", "request", "response", "QUIC", "SCTP", "IGMP"}
 
 # In place of a link: a packet that nothing but a filter reads, by every load that there is. Each program reads at or
 # near the packet's end, by a constant, or by what it read before.
@@ -56,7 +59,7 @@ _COMPARISONS = (
     (re.compile(rf"(\b(?:size|captured)) > {_THERE}"), r"\1 > 999_999_999"),
 )
 # After these nothing is read before the next comparison: they only tell a better reason.
-_READS_NOTHING = {"if end - at < header:", "if size > end - at:"}
+_READS_NOTHING = {"if end - at < header:", "if size > end - at:", "if end - at < 0:"}
 
 # Question names that no resolver sends: pointers cut, to themselves, and beyond.
 _POINTERS = [b"\xc0\x0c", b"\1a\xc0\x0c\0", b"\xc0\x02", b"\xff\xff", b"\x3f" + b"x" * 63 + b"\xc0\x0c"]
@@ -84,7 +87,8 @@ class Checked:
         engine = self.engine
         self.dictionaries = Dictionaries(engine)
         self.dissector = engine.Dissector(self.dictionaries)
-        self.memory = ColumnMemory(self.dissector, self.dictionaries)
+        everything = schema.chosen(None, schema.LAYERS)
+        self.memory = ColumnMemory(self.dissector, self.dictionaries, everything)
         self.memory.number_rows(True)
         self.memory.grow(0, 1, huge=False)
         self.interfaces = Interfaces()
@@ -101,12 +105,14 @@ class Checked:
         self.memory.forget()
         dissector.row = 0
         self.memory.prepare(0)
+        dissector.open_tunnels(link == INSIDE)
         if link == BLOCKS:
             dissector.begin(0, False, 1, 0, 0)
             dissector.begin_blocks(False, 262_144)
             dissector.describe(self.interfaces.memory, 1, 262_144)
         else:
-            dissector.begin(self.engine.LINKS["none" if link in FILTERS else link], False, 1000, 262_144, 24)
+            seen = {INSIDE: "ethernet"}.get(link, "none" if link in FILTERS else link)
+            dissector.begin(self.engine.LINKS[seen], False, 1000, 262_144, 24)
         dissector.attach(memoryview(data)[: len(data) - missing], len(data))
         dissector.limit = 1
         self.reported.clear()
@@ -132,6 +138,10 @@ def truncations() -> Iterator[tuple[str, bytes]]:
             for keep in range(len(packet) + 1):
                 yield LINKS[name], record(packet, keep=keep)
                 yield LINKS[name], record(packet[:keep])
+    for name, packet in LAYERED.items():
+        for link in ("ethernet", INSIDE) if name not in _NO_TUNNELS else ("ethernet",):
+            for keep in range(14, len(packet) + 1):
+                yield link, record(packet, keep=keep)
     packet = bytes(range(24))
     for name in FILTERS:
         for keep in range(25):
@@ -171,6 +181,7 @@ def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
     chooser = random.Random(seed)
     everything = [(LINKS[name], packet) for name, (_, packets) in SEEDS.items() for packet in packets]
     everything += [("ethernet", packet) for packet in pointers()]
+    everything += [(link, packet) for packet in LAYERED.values() for link in ("ethernet", INSIDE)]
     everything += [(BLOCKS, whole) for whole in blocks(SEEDS["EN10MB"][1][4])] * 2
     everything += [(name, bytes(range(24))) for name in FILTERS]
     for _ in range(count):

@@ -20,7 +20,7 @@ import pytest
 
 from podtracer_nb import packets
 from podtracer_nb.packets import reader
-from tests.packets.captures import SEEDS, capture, header, record
+from tests.packets.captures import SEEDS, capture, enhanced, header, interface, record, section
 
 Read = Callable[..., pd.DataFrame]
 PACKETS = SEEDS["EN10MB"][1]
@@ -385,3 +385,68 @@ def test_a_stream_without_end_takes_constant_memory() -> None:
 def test_which_build_is_in_use_is_told(engine: ModuleType) -> None:
     assert packets.compiled == reader.compiled
     assert engine.compiled in {True, False}
+
+
+# --------------------------------------------------------------------------------------------------- resync
+
+PLACE = len(header()) + sum(16 + len(packet) for packet in PACKETS[:5])
+DAMAGES = {
+    "zeros": (bytes(999), "zeros"),
+    "noise": (random.Random(1).randbytes(5000), "more bytes than a packet can have"),
+    "a length that lies": (struct.pack("<IIII", 1_700_000_000, 0, 0x7FFFFFFF, 60) + bytes(60), "more bytes"),
+    "much noise": (b"\xff" * (3 << 20), "more bytes"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_resync_goes_on_with_the_next_record(read: Read, name: str, tmp_path: Path) -> None:
+    between, reason = DAMAGES[name]
+    data = WHOLE[:PLACE] + between + WHOLE[PLACE:]
+    path = tmp_path / "x.pcap"
+    path.write_bytes(data)
+    expected = read(WHOLE).drop(columns="offset")
+    for source in (data, path, Pieces(cuts(data, 3, 100_000))):
+        with pytest.warns(packets.DamageWarning, match="reading went on") as caught:
+            frame = read(source, resync=True)
+        assert len(caught) == 1
+        same(frame.drop(columns="offset"), expected)
+        damage = frame.attrs["podtracer"]["capture"]["damage"]
+        assert damage["offset"] == PLACE
+        assert reason in damage["reason"]
+        assert damage["gaps"] == [{"offset": PLACE, "reason": damage["reason"], "until": PLACE + len(between)}]
+    with pytest.warns(packets.DamageWarning, match="whole packets before it were kept"):
+        assert len(read(data)) == 5
+
+
+def test_resync_of_pcapng_finds_the_next_block(read: Read) -> None:
+    begin, records = section() + interface(), [enhanced(packet) for packet in PACKETS]
+    data = begin + b"".join(records[:5]) + b"\xff" * 1001 + b"".join(records[5:])
+    with pytest.warns(packets.DamageWarning, match="reading went on"):
+        frame = read(data, resync=True)
+    assert frame["caplen"].tolist() == [len(packet) for packet in PACKETS]
+
+
+def test_resync_after_a_record_that_claims_to_reach_beyond_the_end(read: Read) -> None:
+    data = WHOLE[:PLACE] + struct.pack("<IIII", 1_700_000_000, 0, 65_000, 65_000) + WHOLE[PLACE:]
+    with pytest.warns(packets.DamageWarning, match="cut short"):
+        assert len(read(data)) == 5
+    with pytest.warns(packets.DamageWarning, match="reading went on after 16 bytes"):
+        assert len(read(data, resync=True)) == len(PACKETS)
+
+
+def test_resync_where_nothing_follows(read: Read) -> None:
+    for tail in (b"\xff" * 3000, bytes(3000)):
+        with pytest.warns(packets.DamageWarning, match="whole packets before it were kept") as caught:
+            assert len(read(WHOLE + tail, resync=True)) == len(PACKETS)
+        assert len(caught) == 1
+
+
+def test_resync_over_several_places_says_so_once(read: Read) -> None:
+    data = header()
+    for n in range(0, 24, 4):
+        data += b"".join(record(packet) for packet in PACKETS[n : n + 4]) + b"\xff" * (n + 17)
+    with pytest.warns(packets.DamageWarning, match="5 places") as caught:
+        frame = read(data, resync=True)
+    assert len(caught) == 1
+    assert len(frame) == 24
+    assert len(frame.attrs["podtracer"]["capture"]["damage"]["gaps"]) == 5
