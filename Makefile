@@ -13,7 +13,7 @@ SOURCES := pyproject.toml $(wildcard setup.py podtracer_nb/packets/_*.py)
 PROGRAMS := tcpdump:tcpdump ip:iproute2 nsenter:util-linux unshare:util-linux mount:mount ping:iputils-ping \
 	dnsmasq:dnsmasq-base nft:nftables
 
-.PHONY: help demo lab test lint bench clean programs
+.PHONY: help demo lab test lint bench fuzz clean programs
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +22,7 @@ help:
 	@echo 'make test   every test that this machine can run'
 	@echo 'make lint   ruff, mypy, import-linter'
 	@echo 'make bench  the speed of reading captures, side by side with other readers'
+	@echo 'make fuzz   look for captures that break the reader, for MINUTES=10'
 	@echo 'make clean  remove what these made'
 
 demo: $(VENV)/$(LAB).stamp programs
@@ -42,8 +43,12 @@ lint: $(VENV)/test.stamp
 bench: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks $(ARGS)
 
+MINUTES ?= 10
+fuzz: $(VENV)/test.stamp $(VENV)/fuzz.stamp
+	$(RUN) -m tests.packets.fuzz --minutes $(MINUTES)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info notebooks/executed .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) build dist found *.egg-info notebooks/executed .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache .benchmarks
 	find podtracer_nb tests notebooks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f podtracer_nb/packets/*.so podtracer_nb/packets/*.c

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 
@@ -86,7 +86,7 @@ class PodtraceAccessor:
         from scapy.packet import Raw
 
         data = self.raw(frame, target)
-        linktype = int(self._capture(self._row(frame, target))["linktype"])
+        linktype = self._linktype(self._row(frame, target))
         if linktype in _RAW_IP:
             return IPv6(data) if data[:1] and data[0] >> 4 == 6 else IP(data)  # noqa: PLR2004  the version nibble
         return conf.l2types.num2layer.get(linktype, Raw)(data)
@@ -94,6 +94,19 @@ class PodtraceAccessor:
     def conversations(self) -> pd.DataFrame:
         """Return both directions of each pair of endpoints in one row: see `podtracer_nb.analysis.conversations`."""
         return conversations(self._frame)
+
+    def dns(self) -> pd.DataFrame:
+        """Return the answers of DNS responses, one a row: see `podtracer_nb.packets.dns_answers`.
+
+        Raises
+        ------
+        CaptureError
+            The packets' bytes are not at hand.
+        """
+        try:
+            return packets.dns_answers(self._frame)
+        except (ValueError, OSError) as error:
+            raise CaptureError(str(error)) from error
 
     def rate(self, every: str = "1s") -> pd.DataFrame:
         """Return packets and bits a second: see `podtracer_nb.analysis.rate`."""
@@ -121,7 +134,7 @@ class PodtraceAccessor:
 
     def _path(self, row: pd.Series[Any]) -> str:
         recordings = self.meta.get("recordings")
-        path = recordings[self._position(row)] if recordings else self.meta.get("capture", {}).get("path")
+        path = recordings[self._position(row)] if recordings else self._file(row).get("path")
         if path is None:
             raise CaptureError(
                 "the capture came from bytes or a stream: write it to a file to have its packets at hand"
@@ -129,5 +142,22 @@ class PodtraceAccessor:
         return str(path)
 
     def _capture(self, row: pd.Series[Any]) -> dict[str, Any]:
-        captures: list[dict[str, Any]] = self.meta.get("captures") or [self.meta["capture"]]
+        captures: list[dict[str, Any]] = self.meta.get("captures") or [self._file(row)]
         return captures[self._position(row)]
+
+    def _file(self, row: pd.Series[Any]) -> dict[str, Any]:
+        """Which of a capture's files a row is from."""
+        capture: dict[str, Any] = self.meta.get("capture", {})
+        number = cast(int, row.name)
+        for each in capture.get("files", ()):
+            if each["packets"] and each["first_frame"] <= number < each["first_frame"] + each["packets"]:
+                return dict(each)
+        return capture
+
+    def _linktype(self, row: pd.Series[Any]) -> int:
+        """Return the link type of a row's packet: in pcapng its interface's."""
+        capture = self._capture(row)
+        for each in capture.get("interfaces", ()):
+            if "interface" in row.index and each["name"] == row["interface"]:
+                return int(each["linktype"])
+        return int(capture["linktype"])

@@ -277,7 +277,13 @@ def pods(
 
 
 def read_pcap(
-    source: str | os.PathLike[str] | bytes | BinaryIO | list[str | os.PathLike[str]], *, count: int | None = None
+    source: str | os.PathLike[str] | bytes | BinaryIO | list[str | os.PathLike[str]],
+    *,
+    count: int | None = None,
+    columns: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    decap: bool = False,
+    resync: bool = False,
 ) -> pd.DataFrame:
     """Read a capture into a frame.
 
@@ -288,6 +294,14 @@ def read_pcap(
         pcapng, also compressed by gzip, Zstandard or LZ4.
     count
         Read only this many packets.
+    columns
+        Names of the columns to be read; by default those of `podtracer_nb.packets.schema.COLUMNS`.
+    layers
+        Columns to be read beside them, by layer: tunnel, label, transport, tls, http, dns, quic.
+    decap
+        Let the columns describe the packet inside a tunnel, and `outer_src` and its like what is outermost.
+    resync
+        Where the capture is damaged, go on with the next bytes that look like packets.
 
     Returns
     -------
@@ -313,7 +327,11 @@ def read_pcap(
     if count is not None and count < 1:
         raise InputError(f"count={count!r} has to be greater than 0")
     try:
-        return packets.read(source, count=count)
+        packets.schema.chosen(columns, layers)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+    try:
+        return packets.read(source, count=count, columns=columns, layers=layers, decap=decap, resync=resync)
     except packets.FormatError as error:
         raise CaptureError(str(error)) from error
     except OSError as error:
