@@ -637,9 +637,7 @@ def verify(program: object) -> None:
             wrong = "an unknown operation"
         elif not 0 <= constant < 1 << 32 or not 0 <= true < 256 or not 0 <= false < 256:
             wrong = "a number beyond its bits"
-        elif operation == 0x05 and constant >= left:
-            wrong = "a jump out of the program"
-        elif operation & 7 == 5 and operation != 0x05 and max(true, false) >= left:
+        elif operation & 7 == 5 and (constant if operation == 0x05 else max(true, false)) >= left:
             wrong = "a jump out of the program"
         elif operation in {0x02, 0x03, 0x60, 0x61} and constant >= 16:
             wrong = "a scratch cell that is not there"

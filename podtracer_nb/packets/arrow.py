@@ -1,6 +1,6 @@
 """The packet table as Arrow arrays, straight from the reader's column memory: no frame is made on the way.
 
-Values are handed over without a copy; masks become bitmaps, and codes with their dictionaries Arrow's dictionary arrays.
+Values are handed over without a copy, masks become bitmaps, codes and their dictionaries Arrow's dictionary arrays.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ArrowTables:
         self._dictionaries = dictionaries
         self._known: dict[str, pa.Array] = {}
 
-    def table(
+    def table(  # noqa: PLR0917 - what is known of the rows
         self, schema: pa.Schema, memory: ColumnMemory, rows: int, first: int, comments: dict[int, str], decap: bool
     ) -> pa.Table:
         """Return the first `rows` rows.

@@ -1,6 +1,6 @@
 """Captures larger than memory: a capture, or several, to a folder of Parquet files, in constant memory.
 
-One thread dissects while another writes what was dissected before; both hold no lock of Python's for most of their time.
+One thread dissects while another writes what was dissected before; for most of the time neither holds Python's lock.
 A part is written under a name that nobody reads, and gets its own when it is whole: whenever this ends, and however,
 what has a part's name is a valid Parquet file.
 """
@@ -42,7 +42,7 @@ _STEPS = ("frame", "time", "offset")
 _COMPRESSION = "snappy"
 
 
-class MissingPackage(ImportError):  # noqa: N818 - what is the matter
+class MissingPackage(ImportError):
     """A package that is needed for this is not installed; the message says how to have it."""
 
 
@@ -353,7 +353,7 @@ def _prepare(folder: Path, overwrite: bool) -> None:
     if folder.exists() and not folder.is_dir():
         raise FolderError(f"{folder} is a file: a capture becomes a folder of Parquet files")
     folder.mkdir(parents=True, exist_ok=True)
-    there = sorted(os.listdir(folder))
+    there = sorted(path.name for path in folder.iterdir())
     if there and not overwrite:
         raise FolderError(
             f"{folder} is not empty ({there[0]}{', …' if len(there) > 1 else ''}): name another folder, or allow it with "

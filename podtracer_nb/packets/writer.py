@@ -144,8 +144,10 @@ def _pcapng(file: BinaryIO, records: Iterable[Record], links: Sequence[Link]) ->
         padded = record.data + bytes(-len(record.data) % 4)
         if record.time is None:
             # Only a simple packet block has none; it has no interface either, but the first one.
-            if record.link or record.comment is not None or len(record.data) != min(
-                record.length, links[0].snaplen or record.length
+            if (
+                record.link
+                or record.comment is not None
+                or len(record.data) != min(record.length, links[0].snaplen or record.length)
             ):
                 raise ValueError(
                     f"{_name(record)} has no time: pcapng holds such packets of the first interface only, whole and "
