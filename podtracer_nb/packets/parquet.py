@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -179,6 +180,7 @@ class _Writing:
         self._writer: Any = None
         self._file: Any = None
         self._rows_here = 0
+        self._filling = self._interrupted = False
         self.parts: list[Path] = []
         # One table is being written, and one filled: what is asked for waits until there is room for it.
         self._work: queue.Queue[Any] = queue.Queue(maxsize=1)
@@ -190,34 +192,54 @@ class _Writing:
         self._leave_head()
         thread = threading.Thread(target=self._write_on, name="podtracer-parquet", daemon=True)
         thread.start()
-        interrupted = False
         failure: BaseException | None = None
-        more = True
         try:
-            while more:
-                try:
-                    more = self._groups.fill()
-                except KeyboardInterrupt:
-                    interrupted, more = True, False
-                except OSError as error:
-                    failure, more = error, False
-                self._hand_over()
-        except KeyboardInterrupt:
-            # While the other thread was waited for; the rows in hand are lost to no one but the second interrupt.
-            interrupted = True
-            self._hand_over()
+            with self._interrupts_wait():
+                more = True
+                while more and not self._interrupted:
+                    try:
+                        self._filling = True
+                        more = self._groups.fill()
+                    except KeyboardInterrupt:
+                        self._interrupted = True
+                    except OSError as error:
+                        failure, more = error, False
+                    finally:
+                        self._filling = False
+                    self._hand_over()
+        except OSError as error:
+            failure = error
         finally:
             self._work.put(None)
             thread.join()
-        wrong = failure
         with contextlib.suppress(queue.Empty):
             while True:
-                wrong = self._free.get_nowait() or wrong
-        if isinstance(wrong, BaseException):
-            self._leave_head(quietly=True)
-            raise wrong
-        self._leave_head()
-        return interrupted
+                failure = self._free.get_nowait() or failure
+        self._leave_head(quietly=failure is not None)
+        if failure is not None:
+            raise failure
+        return self._interrupted
+
+    @contextlib.contextmanager
+    def _interrupts_wait(self) -> Iterator[None]:
+        """Let an interrupt that comes while rows are handed over wait until they are; a second one waits for nothing."""
+
+        def note(_number: int, _frame: Any) -> None:
+            at_once = self._filling or self._interrupted
+            self._interrupted, self._filling = True, False
+            if at_once:
+                raise KeyboardInterrupt
+
+        before = {}
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) is signal.default_int_handler:
+                    before[number] = signal.signal(number, note)
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
     def info(self) -> dict[str, Any]:
         """Return the provenance as it stands in `attrs`, its paths absolute: the folder may be read from anywhere."""
@@ -234,7 +256,6 @@ class _Writing:
             return
         wrong = self._free.get()
         if wrong is not None:
-            self._free.put(wrong)
             raise wrong
         table = self._tables.table(
             self._schema, memory, rows, first, self._capture.comments, self._capture.decapsulated
@@ -302,6 +323,8 @@ class _Writing:
         self._rows_here = 0
 
     def _abandon_part(self) -> None:
+        if self._writer is not None:
+            self._writer.is_open = False  # or it would try to write its end when it is forgotten
         with contextlib.suppress(Exception):
             if self._file is not None:
                 self._file.close()
@@ -356,8 +379,8 @@ def _prepare(folder: Path, overwrite: bool) -> None:
     there = sorted(path.name for path in folder.iterdir())
     if there and not overwrite:
         raise FolderError(
-            f"{folder} is not empty ({there[0]}{', …' if len(there) > 1 else ''}): name another folder, or allow it with "
-            "overwrite=True (--overwrite)"
+            f"{folder} is not empty ({there[0]}{', …' if len(there) > 1 else ''}): name another folder, or allow it "
+            "with overwrite=True (--overwrite)"
         )
     for name in there:
         if (name.startswith("part-") and name.endswith(".parquet")) or name.startswith(_TEMPORARY):

@@ -218,10 +218,10 @@ def scan(
     sample: float | None = None,
     seed: int = 0,
 ) -> Any:
-    """Return a Dask DataFrame of captures, or of Parquet that `to_parquet` wrote: nothing is read before it is computed.
+    """Return a Dask DataFrame of captures, or of Parquet that `to_parquet` wrote; nothing is read till it is computed.
 
-    Each capture file and each part is a partition, which one worker reads; on a cluster the workers need the files under
-    the same paths. Packets of several captures are numbered in each of them; those of one Parquet folder in all.
+    Each capture file and each part is a partition, which one worker reads; on a cluster the workers need the files
+    under the same paths. Packets of several captures are numbered in each of them; those of one Parquet folder in all.
 
     Parameters
     ----------
