@@ -80,7 +80,12 @@ def _links(
         target = source.get("target")
         if not interfaces:
             on[here] = links.setdefault(
-                Link(int(source.get("linktype") or 1), target, int(source.get("snaplen") or 0)), len(links)
+                Link(
+                    1 if source.get("linktype") is None else int(source["linktype"]),
+                    target,
+                    int(source.get("snaplen") or 0),
+                ),
+                len(links),
             )
             continue
         if names is None and len({each["linktype"] for each in interfaces}) > 1:

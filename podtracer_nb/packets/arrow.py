@@ -40,7 +40,9 @@ def schema_of(frame: pd.DataFrame, comments: bool) -> pa.Schema:
     """
     if comments and "comment" not in frame.columns:
         frame = frame.assign(comment=pd.Series(index=frame.index, dtype="str"))
-    with_metadata = pa.Schema.from_pandas(frame.head(0), preserve_index=True)
+    frame = frame.head(0)
+    frame.attrs = {}
+    with_metadata = pa.Schema.from_pandas(frame, preserve_index=True)
     fields = [pa.field(INDEX, pa.int64())]
     fields += [pa.field(name, _TYPES[str(dtype)]) for name, dtype in frame.dtypes.items()]
     by_name = {field.name: field for field in fields}

@@ -7,6 +7,7 @@ what has a part's name is a valid Parquet file.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -33,6 +34,7 @@ PART = 4 * ROW_GROUP
 
 _TEMPORARY = ".podtracer-part.tmp"
 _HEAD = "part-000000.parquet"
+_SCHEMA = "ARROW:schema"
 _ATTRS = b"PANDAS_ATTRS"  # where pandas looks for a frame's attrs
 # Dictionaries are written whole into every row group, so that columns of one dictionary have the same categories.
 _DICTIONARY_PAGE = 1 << 28
@@ -306,14 +308,17 @@ class _Writing:
             column_encoding={name: "DELTA_BINARY_PACKED" for name in _STEPS if name in self._schema.names},
             write_statistics=[name for name in _STEPS if name in self._schema.names],
             dictionary_pagesize_limit=_DICTIONARY_PAGE,
-            store_schema=True,
+            store_schema=False,  # it is added at the end, when more is known: see `_finish_part`
         )
 
     def _finish_part(self, attrs: str) -> None:
         """Close the part, and give it its name: from then on it is there."""
         if self._writer is None:
             return
-        self._writer.add_key_value_metadata({_ATTRS: attrs})
+        # Readers take a schema's metadata from Arrow's own schema, which is a value among the file's metadata.
+        schema = self._schema.with_metadata({**self._schema.metadata, _ATTRS: attrs.encode()})
+        self._writer.add_key_value_metadata(schema.metadata)
+        self._writer.add_key_value_metadata({_SCHEMA: base64.b64encode(schema.serialize().to_pybytes()).decode()})
         self._writer.close()
         self._file.close()
         path = self._folder / f"part-{len(self.parts) + 1:06}.parquet"

@@ -134,6 +134,8 @@ class Reader:
     ) -> None:
         if count is not None and count < 0:
             raise ValueError(f"count is {count}, and a number of packets cannot be negative")
+        self._selection = Selection(filter, start, stop, sample, seed)
+        self._wanted = schema.chosen(columns, [*(layers or ()), "tunnel"] if decap and columns is None else layers)
         _warn_if_interpreted()
         self._sources = in_turn(source)
         self._several = len(self._sources) > 1
@@ -156,11 +158,9 @@ class Reader:
         self._resync = resync
         self._gaps: list[dict[str, Any]] = []
         self._all_columns = columns is None
-        self._wanted = schema.chosen(columns, [*(layers or ()), "tunnel"] if decap and columns is None else layers)
         self._stored = [entry for entry in self._wanted if entry is not schema.COMMENT]
         self._memory = ColumnMemory(self._dissector, self._dictionaries, self._stored, decap)
         self._dissector.open_tunnels(decap)
-        self._selection = Selection(filter, start, stop, sample, seed)
         self._programs = self._selection.tell(self._dissector, _dissect) if self._selection else None
         self._memory.number_rows(bool(self._selection))
         self._memory.grow(0, 1, huge=False)

@@ -280,20 +280,23 @@ def scan(
         empty = _with_text_categories(empty if columns is None else empty[list(columns)])
     else:
         read = functools.partial(_read_capture, keywords={**selection, **ways, "columns": columns})
-        empty = _read_capture(files[0], {**ways, "columns": columns, "count": 0})
+        empty = _read_capture(files[0], {**ways, "columns": columns}, rows=False)
         empty = empty.drop(columns="comment", errors="ignore") if columns is None else empty
         read = functools.partial(_with_columns, read, tuple(empty.columns))
     unknown = clear_known_categories(empty)  # type: ignore[no-untyped-call]  # Dask's
     return dd.from_map(read, files, meta=unknown)  # type: ignore[no-untyped-call]
 
 
-def _read_capture(path: str, keywords: dict[str, Any]) -> pd.DataFrame:
-    """Read one partition: on whatever worker, which has to be told of the accessor too."""
+def _read_capture(path: str, keywords: dict[str, Any], rows: bool = True) -> pd.DataFrame:
+    """Read one partition: on whatever worker, which has to be told of the accessor too; or its columns only."""
     from podtracer_nb import analysis as _accessor  # noqa: F401
     from podtracer_nb import packets
 
-    with spoken(path):
-        return packets.read(path, threads=1, **keywords)
+    with spoken(path), packets.Reader(path, threads=1, **keywords) as reader:
+        if rows:
+            return reader.read_all().frame()
+        reader.begin()
+        return reader.frame()
 
 
 def _with_columns(read: Callable[[str], pd.DataFrame], columns: tuple[str, ...], path: str) -> pd.DataFrame:
