@@ -695,11 +695,6 @@ class Dissector:
     options_start: cython.Py_ssize_t
     options_stop: cython.Py_ssize_t
 
-    # What the packet before had: packets come in trains, and a comparison costs less than two look-ups.
-    last_pair: cython.ulonglong
-    last_src: cython.int
-    last_dst: cython.int
-
     fraction: cython.longlong
     largest: cython.longlong
 
@@ -869,9 +864,6 @@ class Dissector:
         self.depth = 0
         self.fraction = 1
         self.largest = 0
-        self.last_pair = 0
-        self.last_src = -1
-        self.last_dst = 0
         self.wide_addresses = False
         self.wide_macs = False
         self.wide_names = False
@@ -2091,13 +2083,8 @@ class Dissector:
         self.ip_ttl[row] = self.buffer[at + 8]
         self.ip_id[row] = self.be16(at + 4)
         self.protocol(row, protocol)
-        pair: cython.ulonglong = self.be64(at + 12)
-        if pair != self.last_pair or self.last_src < 0:
-            self.last_pair = pair
-            self.last_src = self.addresses.code4(self.be32(at + 12))
-            self.last_dst = self.addresses.code4(self.be32(at + 16))
-        self.source(row, self.last_src)
-        self.destination(row, self.last_dst)
+        self.source(row, self.addresses.code4(self.be32(at + 12)))
+        self.destination(row, self.addresses.code4(self.be32(at + 16)))
         # Total length 0: the kernel hands a segmentation-offloaded packet longer than 65,535 bytes up this way.
         if total != 0:
             if total < header or total > wire - at:

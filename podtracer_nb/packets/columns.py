@@ -99,6 +99,10 @@ def _needed(columns: Sequence[Column]) -> list[Column]:
     return kept + [entry for layer, entries in LAYERS.items() if layer in layers for entry in entries]
 
 
+BYTES_PER_ROW = sum(dtype.itemsize for entry in COLUMNS for _, dtype in _parts(entry))
+"""Memory of one packet's row of all columns that there are by default."""
+
+
 class ColumnMemory:
     """Memory for the rows of one table, given to a dissector and grown on demand.
 

@@ -23,7 +23,7 @@ Array = np.ndarray[Any, Any]
 _MARGIN = 8
 _NAME_BYTES = 256
 _TEXT_BYTES = 2048  # of all texts of one record
-_FIRST_SLOTS = 1024
+_FIRST_SLOTS = 2048
 _IPV6 = 6
 _DIGITS = 9
 _NAMED = 1 << 40  # from here on an interface's number stands for a name
@@ -208,8 +208,8 @@ class Dictionaries:
         return [self._bytes("texts", code, code + 1)[0].hex() for code in codes]
 
     def _grow(self, table: str, slots: int) -> None:
-        """Give a table `slots` places, of which at most five in eight are used."""
-        entries = slots * 5 // 8
+        """Give a table `slots` places, of which at most three in eight are used: a second look costs more."""
+        entries = slots * 3 // 8
         limit = entries - _MARGIN
         if table not in self.wide:
             limit = min(limit, _NARROW_CODES[table])

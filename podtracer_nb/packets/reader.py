@@ -85,7 +85,8 @@ class Reader:
     resync
         Where a capture is damaged, go on with the next bytes that look like records.
     threads
-        2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used.
+        2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used and
+        are not busy.
     filter, start, stop, sample, seed
         Which packets become rows: see `podtracer_nb.packets.Selection`. `count` counts these. They keep their number
         and offset in the capture. Bytes are filtered before anything is made of them.
@@ -148,7 +149,7 @@ class Reader:
         self._before = 0  # packets of the files before this one
         self._bytes_before = 0
         self._count = count
-        self._threads = _processors() if threads is None else threads
+        self._threads = _idle_processors() if threads is None else threads
         self._ahead: ReadAhead | None = None
         self._header: PcapHeader | PcapngFormat | None = None
         self._head = b""
@@ -1005,8 +1006,10 @@ def _first_time(source: Source) -> pd.Timestamp:
     )
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _idle_processors() -> int:
+    """Return how many processors may be used, 1 where there is more to do already than they can."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return usable if os.getloadavg()[0] < usable else 1
 
 
 @functools.cache
