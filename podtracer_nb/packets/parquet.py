@@ -224,7 +224,7 @@ class _Writing:
 
     @contextlib.contextmanager
     def _interrupts_wait(self) -> Iterator[None]:
-        """Let an interrupt that comes while rows are handed over wait until they are; a second one waits for nothing."""
+        """Let an interrupt that comes while rows are handed over wait till they are; a second one waits for nothing."""
 
         def note(_number: int, _frame: Any) -> None:
             at_once = self._filling or self._interrupted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -121,4 +120,4 @@ def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("podtracer: the disk is full: out has 0 whole parts") and done.stderr.count("\n") == 1
-    assert [name for name in os.listdir(tmp_path / "out") if not name.startswith("part-")] == []
+    assert [each for each in (tmp_path / "out").iterdir() if not each.name.startswith("part-")] == []

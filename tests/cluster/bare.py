@@ -6,19 +6,8 @@ import json
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from tests.cluster import (
-    api,
-    build,
-    certificates,
-    cgroups,
-    controlplane,
-    images,
-    network,
-    nodes,
-    packages,
-    processes,
-    teardown,
-)
+from tests.cluster import api, build, certificates, cgroups, controlplane, images, network, nodes, packages, processes
+from tests.cluster import teardown
 from tests.cluster.commands import say
 from tests.cluster.layout import DATA, LOGS, NODES, PROGRAMS, READY, RUN, ClusterError, Node
 

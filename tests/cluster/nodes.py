@@ -114,7 +114,7 @@ def start_kubelet(node: Node) -> None:
         # Images cannot be pulled again, and a full disk is no reason to end a test's pods.
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
-        "evictionHard": dict.fromkeys(("memory.available", "nodefs.available", "nodefs.inodesFree"), "0%"),
+        "evictionHard": {name: "0%" for name in ("memory.available", "nodefs.available", "nodefs.inodesFree")},
         "serializeImagePulls": False,
         "shutdownGracePeriod": "0s",
     }

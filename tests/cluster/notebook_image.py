@@ -89,30 +89,31 @@ def build(root: Path = ROOT) -> Path:
     subprocess.CalledProcessError
         A step failed; its output went to standard error.
     """
-    with _alone(), tempfile.TemporaryDirectory(prefix="podtracer-image-") as name:
-        # A copy, since others may change the checkout meanwhile: the key is that of what was built.
-        context = Path(name, "context")
-        _copy(root, context)
-        result = archive(context)
-        if result.exists():
+    with _alone():
+        with tempfile.TemporaryDirectory(prefix="podtracer-image-") as name:
+            # A copy, since others may change the checkout meanwhile: the key is that of what was built.
+            context = Path(name, "context")
+            _copy(root, context)
+            result = archive(context)
+            if result.exists():
+                return result
+            _refuse_what_cannot_work()
+            buildah = Buildah(cache() / "buildah")
+            base = re.findall(r"^FROM (debian:\S+)", (context / DOCKERFILE).read_text(encoding="utf-8"), re.M)[0]
+            buildah.base(base)
+            buildah.image(context, reference(context), _machine_settings(Path(name, "settings")))
+            result.parent.mkdir(parents=True, exist_ok=True)
+            fresh = result.with_suffix(f".{os.getpid()}")
+            try:
+                buildah.run("push", "--quiet", reference(context), f"docker-archive:{fresh}:{reference(context)}")
+                fresh.replace(result)
+            finally:
+                fresh.unlink(missing_ok=True)
+            buildah.forget_older(reference(context))
+            for older in result.parent.glob("podtracer-nb-*.tar"):
+                if older != result:
+                    older.unlink()
             return result
-        _refuse_what_cannot_work()
-        buildah = Buildah(cache() / "buildah")
-        base = re.findall(r"^FROM (debian:\S+)", (context / DOCKERFILE).read_text(encoding="utf-8"), re.M)[0]
-        buildah.base(base)
-        buildah.image(context, reference(context), _machine_settings(Path(name, "settings")))
-        result.parent.mkdir(parents=True, exist_ok=True)
-        fresh = result.with_suffix(f".{os.getpid()}")
-        try:
-            buildah.run("push", "--quiet", reference(context), f"docker-archive:{fresh}:{reference(context)}")
-            fresh.replace(result)
-        finally:
-            fresh.unlink(missing_ok=True)
-        buildah.forget_older(reference(context))
-        for older in result.parent.glob("podtracer-nb-*.tar"):
-            if older != result:
-                older.unlink()
-        return result
 
 
 class Buildah:
