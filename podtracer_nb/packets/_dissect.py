@@ -1266,9 +1266,6 @@ class Dissector:
         self.macs = dictionaries.macs
         self.names = dictionaries.names
         self.texts = dictionaries.texts_table
-        self.last_pair = 0
-        self.last_src = -1
-        self.last_dst = 0
 
     def open_tunnels(self, inside: bool) -> None:
         """Let the columns describe the packet inside a tunnel, and the optional ones what is around it."""
