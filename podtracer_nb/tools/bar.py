@@ -43,13 +43,16 @@ class Bar:
         if now - self._began < QUIET_SECONDS:
             return
         if self._make is not None:
-            if self._bar is None:
+            first = self._bar is None
+            if first:
                 self._bar = self._make(
                     desc=self._what, total=progress.total, unit="B", unit_scale=True, leave=False, file=sys.stderr
                 )
                 self._bar.start_t -= now - self._began
             self._bar.set_postfix_str(f"{progress.packets:,} packets", refresh=False)
             self._bar.update(progress.bytes - self._bar.n)
+            if first:
+                self._bar.refresh()
         elif now - self._last >= LOG_SECONDS:
             self._last = now
             print(plain(self._what, progress, now - self._began), file=sys.stderr, flush=True)
