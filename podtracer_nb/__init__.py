@@ -17,6 +17,7 @@ from podtracer_nb.errors import (
     DemoError,
     ExecutionError,
     InputError,
+    PackageMissing,
     PodtracerError,
     PrivilegeError,
     RuntimeUnavailable,
@@ -30,7 +31,7 @@ from podtracer_nb.errors import (
 
 if TYPE_CHECKING:
     from podtracer_nb.targets import Target, pin, resolve
-    from podtracer_nb.tools import doctor, pods, read_pcap, run
+    from podtracer_nb.tools import doctor, pods, read_parquet, read_pcap, run, scan, to_parquet
 
 __all__ = [
     "CaptureError",
@@ -38,6 +39,7 @@ __all__ = [
     "DemoError",
     "ExecutionError",
     "InputError",
+    "PackageMissing",
     "PodtracerError",
     "PrivilegeError",
     "RuntimeUnavailable",
@@ -52,9 +54,12 @@ __all__ = [
     "load_ipython_extension",
     "pin",
     "pods",
+    "read_parquet",
     "read_pcap",
     "resolve",
     "run",
+    "scan",
+    "to_parquet",
     "unload_ipython_extension",
 ]
 
@@ -64,8 +69,11 @@ _HOMES = {
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",
+    "read_parquet": "tools",
     "read_pcap": "tools",
     "run": "tools",
+    "scan": "tools",
+    "to_parquet": "tools",
 }
 
 

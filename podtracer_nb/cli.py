@@ -84,8 +84,10 @@ def _carry_out(request: options.Request) -> int:
             else:
                 hidden = [] if request.show_labels else ["labels"]
                 print(listed.drop(columns=hidden).to_string(index=False))
-        case options.ReadRequest(path, count):
-            _read(path, count)
+        case options.ReadRequest(to=None):
+            _read(request)
+        case options.ReadRequest():
+            return _to_parquet(request)
         case options.DemoRequest(action):
             _demo(action)
         case options.DoctorRequest():
@@ -123,7 +125,7 @@ def _demo(action: str) -> None:
     print({"up": demo.up, "down": demo.down, "status": demo.status}[action]())
 
 
-def _read(path: str, count: int | None) -> None:
+def _read(request: options.ReadRequest) -> None:
     import warnings
 
     from podtracer_nb import packets
@@ -131,12 +133,32 @@ def _read(path: str, count: int | None) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", packets.DamageWarning)  # it is told below
-        frame = read_pcap(path, count=count)
-    print(_header())
-    for line in _packet_lines(frame):
-        print(line)
+        frame = read_pcap(request.path, **request.keywords())
+    if request.columns is not None:
+        frame.to_csv(sys.stdout, sep="\t")
+    else:
+        print(_header())
+        for line in _packet_lines(frame):
+            print(line)
     damage = frame.attrs["podtracer"]["capture"]["damage"]
     _say(f"{len(frame)} packets" + (f"; damaged at byte {damage['offset']}: {damage['reason']}" if damage else ""))
+
+
+def _to_parquet(request: options.ReadRequest) -> int:
+    # pyarrow's own allocator keeps 20 MiB more than it uses; it is chosen when pyarrow is imported.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    from podtracer_nb.tools import to_parquet
+
+    written = to_parquet(request.path, str(request.to), overwrite=request.overwrite, **request.keywords())
+    many = "" if len(written.parts) == 1 else "s"
+    words = [f"{written.packets:,} packets in {len(written.parts)} part{many} in {written.folder}"]
+    if written.interrupted:
+        words.insert(0, "interrupted")
+    damage = written.info["damage"]
+    if damage:
+        words.append(f"damaged at byte {damage['offset']}: {damage['reason']}")
+    _say("; ".join(words))
+    return 128 + signal.SIGINT if written.interrupted else 0
 
 
 def _run(request: options.RunRequest) -> int:

@@ -15,6 +15,7 @@
     │   └── ToolFailed              ended without a usable result; `.recording` has what it left
     ├── ExecutionError              the supervisor could not start or keep a run
     ├── CaptureError                bytes that are not a capture, or not one we read
+    ├── PackageMissing              a Python package of an optional extra is not installed
     └── DemoError                   the demo pods could not be started or stopped
 
 A message says what failed, why, and what to do next, in one line.
@@ -30,6 +31,7 @@ __all__ = [
     "DemoError",
     "ExecutionError",
     "InputError",
+    "PackageMissing",
     "PodtracerError",
     "PrivilegeError",
     "RuntimeUnavailable",
@@ -120,6 +122,10 @@ class ExecutionError(PodtracerError):
 
 class CaptureError(PodtracerError):
     """Bytes that are not a capture, or not one that can be read."""
+
+
+class PackageMissing(PodtracerError):
+    """A Python package that only some need is not installed: the message has the extra that brings it."""
 
 
 class DemoError(PodtracerError):

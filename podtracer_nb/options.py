@@ -100,7 +100,22 @@ class ReadRequest:
 
     path: str
     count: int | None = None
+    columns: tuple[str, ...] | None = None
+    layers: tuple[str, ...] | None = None
+    decap: bool = False
+    resync: bool = False
+    filter: str | None = None
+    start: str | None = None
+    stop: str | None = None
+    sample: float | None = None
+    seed: int = 0
+    to: str | None = None
+    overwrite: bool = False
     out: str | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.read_pcap(path, **keywords)` takes."""
+        return _keywords(self, "path", "to", "overwrite", "out")
 
 
 @dataclass(frozen=True)
@@ -219,6 +234,28 @@ class _Kinds(click.ParamType[tuple[str, ...]]):
         if not kinds or any(kind not in NAMESPACE_KINDS for kind in kinds):
             self.fail(f"{value!r} is not a list of namespaces; choose from {','.join(NAMESPACE_KINDS)}", param, ctx)
         return kinds
+
+
+class _Names(click.ParamType[tuple[str, ...]]):
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        names = value if isinstance(value, tuple) else tuple(each.strip() for each in str(value).split(","))
+        if not all(names):
+            self.fail(f"{value!r} is not a list of names; write time,src,dst", param, ctx)
+        return names
+
+
+class _Sample(click.ParamType[float]):
+    name = "sample"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        text = str(value).strip()
+        if re.fullmatch(r"[0-9]+", text) and int(text) > 0:
+            return int(text)
+        if re.fullmatch(r"0?\.[0-9]+", text) and float(text) > 0:
+            return float(text)
+        self.fail(f"{value!r} is not a sample; write 10 for every tenth packet, 0.1 for a tenth of them", param, ctx)
 
 
 class _Variable(click.ParamType[str]):
@@ -342,9 +379,24 @@ def _pods(**values: Any) -> PodsRequest:
 @grammar.command("read")
 @click.argument("path")
 @click.option("--count", type=click.IntRange(min=1), help="Read only this many packets.")
+@click.option("--filter", help="Only packets that this expression of pcap-filter(7) lets through.")
+@click.option("--start", metavar="TIME", help="Only packets from this time on: '2026-01-31 12:00', UTC without a zone.")
+@click.option("--stop", metavar="TIME", help="Only packets before this time.")
+@click.option("--sample", type=_Sample(), help="Every n-th packet (10), or a fraction of all (0.01).")
+@click.option("--seed", type=int, default=0, help="Another number is another fraction of the packets.")
+@click.option("--columns", type=_Names(), help="Only these columns: time,src,dst.")
+@click.option("--layers", type=_Names(), help="More columns, by layer: tunnel,tls,http,quic,dns.")
+@click.option("--decap", is_flag=True, help="Describe the packets inside tunnels.")
+@click.option("--resync", is_flag=True, help="Where the capture is damaged, go on with what looks like packets.")
+@click.option("--to", type=_Value("folder"), metavar="FOLDER", help="Write Parquet there, whatever the capture's size.")
+@click.option("--overwrite", is_flag=True, help="With --to: also into a folder that is not empty.")
 @click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
 def _read(**values: Any) -> ReadRequest:
-    """Read a capture file into a table."""
+    """Read a capture file into a table, or into Parquet."""
+    if values["overwrite"] and values["to"] is None:
+        raise click.UsageError("--overwrite belongs to --to")
+    if values["out"] is not None and values["to"] is not None:
+        raise click.UsageError("-o takes a frame, and --to makes none: podtracer_nb.read_parquet reads what it wrote")
     return ReadRequest(**values)
 
 

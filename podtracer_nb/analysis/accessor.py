@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
@@ -91,6 +93,40 @@ class PodtraceAccessor:
             return IPv6(data) if data[:1] and data[0] >> 4 == 6 else IP(data)  # noqa: PLR2004  the version nibble
         return conf.l2types.num2layer.get(linktype, Raw)(data)
 
+    def to_pcap(
+        self, path: str | os.PathLike[str], *, format: str | None = None, comments: Mapping[int, str] | None = None
+    ) -> int:
+        """Write the frame's packets, in its order, into a capture file that Wireshark and tcpdump read.
+
+        Parameters
+        ----------
+        path
+            The file. It has its name only when all is in it; one that is there is replaced.
+        format
+            "pcap" (with nanoseconds) or "pcapng" (nanoseconds, interfaces and comments); by default as the suffix says.
+        comments
+            Comments by packet number, beside those in a column `comment`: a dict or a Series.
+
+        Returns
+        -------
+        int
+            How many packets were written.
+
+        Raises
+        ------
+        InputError
+            Not a frame of packets; something that a pcap cannot hold, such as comments or several link types.
+        CaptureError
+            The packets' bytes are not at hand, or the file cannot be written.
+
+        Examples
+        --------
+        >>> df[df.tcp_flags == "S"].podtrace.to_pcap("syn.pcapng")  # doctest: +SKIP
+        """
+        from podtracer_nb.analysis.export import export
+
+        return export(self, self._frame, path, format, comments)
+
     def conversations(self) -> pd.DataFrame:
         """Return both directions of each pair of endpoints in one row: see `podtracer_nb.analysis.conversations`."""
         return conversations(self._frame)
@@ -161,3 +197,12 @@ class PodtraceAccessor:
             if "interface" in row.index and each["name"] == row["interface"]:
                 return int(each["linktype"])
         return int(capture["linktype"])
+
+
+def path_of(frame: pd.DataFrame, number: int) -> str | None:
+    """Return the capture that a frame's packet is from, where that is known."""
+    asked = PodtraceAccessor(frame)
+    try:
+        return asked._path(asked._row(number, None))
+    except CaptureError:
+        return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["conversations"]
+__all__ = ["combined", "conversations"]
 
 _PORTLESS = -1
 
@@ -114,3 +115,58 @@ def conversations(frame: pd.DataFrame) -> pd.DataFrame:
     result = result.loc[order].reset_index(drop=True)
     result.attrs = dict(frame.attrs)
     return result
+
+
+def combined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Return one table of conversations of several of different packets: conversations go on.
+
+    Parameters
+    ----------
+    tables
+        As `conversations` returns them, in any order.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As `conversations` returns.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> host = pd.Categorical(["10.0.0.1"])
+    >>> talk = pd.DataFrame({"a": host, "a_port": pd.array([5000], "UInt16"),
+    ...     "b": host, "b_port": pd.array([80], "UInt16"), "proto": pd.Categorical(["tcp"]),
+    ...     "packets_ab": [1], "packets_ba": [0], "bytes_ab": [60], "bytes_ba": [0],
+    ...     "start": pd.to_datetime([1], unit="s", utc=True), "duration": pd.to_timedelta([1], unit="s")})
+    >>> combined([talk, talk])["bytes_ab"].tolist()
+    [120]
+    """
+    ends = ["a", "a_port", "b", "b_port"]
+    table = pd.concat([each.astype({"a": "str", "b": "str", "proto": "str"}) for each in tables], ignore_index=True)
+    table["end"] = table["start"] + table["duration"]
+    sides = [
+        list(zip(table[host], table[f"{host}_port"].astype("Int64").fillna(_PORTLESS), strict=True)) for host in "ab"
+    ]
+    turned = np.array([one > other for one, other in zip(*sides, strict=True)], dtype=bool)
+    table["turned"] = turned
+    key = pd.DataFrame({"low": [min(pair) for pair in zip(*sides, strict=True)]})
+    key["high"] = [max(pair) for pair in zip(*sides, strict=True)]
+    key["proto"] = table["proto"].fillna("")
+    table["key"] = key.groupby(["low", "high", "proto"], sort=False).ngroup()
+    for what in ("packets", "bytes"):
+        # Counted in one direction for all, until it is known who began.
+        ab, ba = table[f"{what}_ab"].to_numpy(np.int64), table[f"{what}_ba"].to_numpy(np.int64)
+        table[f"{what}_ab"], table[f"{what}_ba"] = np.where(turned, ba, ab), np.where(turned, ab, ba)
+    first = table.sort_values("start", kind="stable").drop_duplicates("key").set_index("key").sort_index()
+    sums = table.groupby("key")[["packets_ab", "packets_ba", "bytes_ab", "bytes_ba"]].sum()
+    result = first[[*ends, "proto", "start"]].copy()
+    for what in ("packets", "bytes"):
+        back = first["turned"].to_numpy(bool)
+        one, other = sums[f"{what}_ab"].to_numpy(), sums[f"{what}_ba"].to_numpy()
+        result[f"{what}_ab"], result[f"{what}_ba"] = np.where(back, other, one), np.where(back, one, other)
+    result["duration"] = (table.groupby("key")["end"].max() - result["start"]).astype("timedelta64[ns]")
+    hosts = pd.CategoricalDtype(pd.Index(pd.unique(pd.concat([result["a"], result["b"]])), dtype="str"))
+    result = result.astype({"a": hosts, "b": hosts, "proto": "category"})
+    columns = [*ends, "proto", "packets_ab", "packets_ba", "bytes_ab", "bytes_ba", "start", "duration"]
+    total = result["bytes_ab"] + result["bytes_ba"]
+    return result.loc[total.sort_values(ascending=False, kind="stable").index, columns].reset_index(drop=True)

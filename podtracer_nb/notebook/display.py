@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from podtracer_nb.packets.parquet import Written
     from podtracer_nb.tools import Progress
 
 __all__ = ["Banner", "Part", "defaults_line", "duration", "of_progress", "of_reading", "of_run", "quantity", "size"]
@@ -99,6 +100,15 @@ def of_reading(frame: pd.DataFrame, path: str) -> Banner:
     if capture.get("bytes") is not None:
         parts.append(Part(size(capture["bytes"])))
     return Banner((*parts, *_damage(capture)))
+
+
+def of_writing(written: Written) -> Banner:
+    """Return the banner of a capture that was written as Parquet."""
+    parts = [Part(str(written.folder)), Part(quantity(written.packets, "packet")), Part(size(written.bytes))]
+    parts.append(Part(quantity(len(written.parts), "part")))
+    if written.interrupted:
+        parts.append(Part("interrupted", loud=True))
+    return Banner((*parts, *_damage(written.info)))
 
 
 def of_progress(progress: Progress, tool: str, *, bounded: bool) -> Banner:

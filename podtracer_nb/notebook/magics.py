@@ -115,7 +115,13 @@ class PodtraceMagics(Magics):
             case options.DoctorRequest():
                 return self._hand_over(podtracer_nb.doctor(**request.keywords()), request.out)
             case options.ReadRequest():
-                frame = podtracer_nb.read_pcap(request.path, count=request.count)
+                if request.to is not None:
+                    written = podtracer_nb.to_parquet(
+                        request.path, request.to, overwrite=request.overwrite, **request.keywords()
+                    )
+                    self._show(display.of_writing(written))
+                    return None
+                frame = podtracer_nb.read_pcap(request.path, **request.keywords())
                 self._show(display.of_reading(frame, request.path))
                 return self._hand_over(frame, request.out)
             case options.RunRequest():

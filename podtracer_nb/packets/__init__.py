@@ -4,16 +4,20 @@
 """
 
 from podtracer_nb.packets import schema
+from podtracer_nb.packets.bpf import FilterError
 from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning, LinktypeWarning
 from podtracer_nb.packets.dns import dns_answers
 from podtracer_nb.packets.reader import Reader, compiled, locate, raw, read, stream
+from podtracer_nb.packets.selection import Selection
 
 __all__ = [
     "DamageWarning",
+    "FilterError",
     "FormatError",
     "InterpretedWarning",
     "LinktypeWarning",
     "Reader",
+    "Selection",
     "compiled",
     "dns_answers",
     "locate",

@@ -86,6 +86,9 @@ _TEXT = cython.declare(cython.Py_ssize_t, 255)
 
 _ALL = cython.declare(cython.ulonglong, 0xFFFFFFFFFFFFFFFF)
 _LOWER = cython.declare(cython.ulonglong, 0xFFFFFFFF)
+_GOLDEN = cython.declare(cython.ulonglong, 0x9E3779B97F4A7C15)
+_MIX = cython.declare(cython.ulonglong, 0xBF58476D1CE4E5B9)
+_MIX_AGAIN = cython.declare(cython.ulonglong, 0x94D049BB133111EB)
 _SECOND = cython.declare(cython.longlong, 1000000000)
 # 64 bits of nanoseconds reach this many seconds, and a little further, to both sides of 1970; less than all is NaT.
 _FAR = cython.declare(cython.ulonglong, 20000000000)
@@ -437,6 +440,228 @@ class Names:
 
 @cython.final
 @cython.cclass
+class Filter:
+    """A machine for classic BPF programs (bpf(4); linux/filter.h), as libpcap compiles them: one or several of them.
+
+    `add` verifies a program, so that running it needs no check but those of the packet's own size: every instruction is
+    known, jumps go forward to an instruction of the same program, the last one returns, scratch cells exist, and no
+    constant divides by zero or shifts all bits out. `use` tells which program each interface's packets go through.
+    """
+
+    operations: cython.int[::1]
+    true: cython.int[::1]
+    false: cython.int[::1]
+    constants: cython.ulonglong[::1]
+    instructions: object
+    scratch: cython.ulonglong[::1]
+    starts: cython.Py_ssize_t[::1]
+    count: cython.Py_ssize_t
+    interfaces: cython.Py_ssize_t
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.interfaces = 0
+        self.scratch = numpy.zeros(16, numpy.uint64).data
+        self.instructions = []
+
+    def add(self, program: object) -> int:
+        """Verify a program of (operation, jump if true, jump if false, constant) and return where it starts.
+
+        Raises
+        ------
+        ValueError
+            When running it could fail, run for ever, or mean nothing.
+        """
+        verify(program)
+        start = self.count
+        self.instructions = [*self.instructions, *program]
+        columns = numpy.array(self.instructions, numpy.int64)
+        self.operations = columns[:, 0].astype(numpy.int32).data
+        self.true = columns[:, 1].astype(numpy.int32).data
+        self.false = columns[:, 2].astype(numpy.int32).data
+        self.constants = columns[:, 3].astype(numpy.uint64).data
+        self.count = start + len(program)
+        return start
+
+    def use(self, starts: object) -> None:
+        """Take where the program of each interface starts, as `add` returned it; a pcap has one interface."""
+        if not all(0 <= start < self.count for start in starts):
+            raise ValueError("a program that was not added")
+        self.starts = numpy.array(starts, numpy.intp).data
+        self.interfaces = len(starts)
+
+    def accepts(self, which: int, packet: bytes, wire: int) -> bool:
+        """Return whether the program of interface `which` lets a packet through: for ordinary Python."""
+        if not 0 <= which < self.interfaces:
+            raise ValueError("an interface without a program")
+        return bool(self.passes(which, packet, 0, len(packet), wire))
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    @cython.cdivision(True)
+    def passes(
+        self,
+        which: cython.Py_ssize_t,
+        packet: cython.const[cython.uchar][::1],
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.longlong,
+    ) -> cython.bint:
+        """Return whether the program lets the packet in `[at, end)` of `packet` through.
+
+        A load from beyond it ends the program, and the packet is not let through. Sums of positions have 64 bits, so
+        that none wraps to a position that is there.
+        """
+        pc: cython.Py_ssize_t = self.starts[which]
+        a: cython.ulonglong = 0
+        x: cython.ulonglong = 0
+        k: cython.ulonglong
+        operation: cython.int
+        here: cython.Py_ssize_t
+        taken: cython.bint
+        cell: cython.int
+        for cell in range(16):
+            self.scratch[cell] = 0
+        while True:
+            operation = self.operations[pc]
+            k = self.constants[pc]
+            pc += 1
+            if operation & 7 == 5:  # jumps
+                if operation & 8:
+                    k = x
+                if operation & 0xF0 == 0x10:
+                    taken = a == k
+                elif operation & 0xF0 == 0x20:
+                    taken = a > k
+                elif operation & 0xF0 == 0x30:
+                    taken = a >= k
+                elif operation & 0xF0 == 0x40:
+                    taken = (a & k) != 0
+                else:
+                    pc += k
+                    continue
+                pc += self.true[pc - 1] if taken else self.false[pc - 1]
+            elif operation == 0x20 or operation == 0x40:
+                here = k + (x if operation == 0x40 else 0)
+                if end - at - here < 4:
+                    return False
+                here += at
+                a = packet[here + 3] | (packet[here + 2] << 8) | (packet[here + 1] << 16)
+                k = packet[here]
+                a = a | (k << 24)
+            elif operation == 0x28 or operation == 0x48:
+                here = k + (x if operation == 0x48 else 0)
+                if end - at - here < 2:
+                    return False
+                here += at
+                a = packet[here + 1] | (packet[here] << 8)
+            elif operation == 0x30 or operation == 0x50:
+                here = k + (x if operation == 0x50 else 0)
+                if end - at - here < 1:
+                    return False
+                a = packet[at + here]
+            elif operation == 0xB1:
+                here = k
+                if end - at - here < 1:
+                    return False
+                x = (packet[at + here] & 15) << 2
+            elif operation & 7 == 6:
+                return a != 0 if operation == 0x16 else k != 0
+            elif operation == 0x07:
+                x = a
+            elif operation == 0x87:
+                a = x
+            elif operation == 0x00:
+                a = k
+            elif operation == 0x01:
+                x = k
+            elif operation == 0x80:
+                a = wire
+            elif operation == 0x81:
+                x = wire
+            elif operation == 0x60:
+                a = self.scratch[k]
+            elif operation == 0x61:
+                x = self.scratch[k]
+            elif operation == 0x02:
+                self.scratch[k] = a
+            elif operation == 0x03:
+                self.scratch[k] = x
+            else:  # arithmetic of 32 bits
+                if operation & 8:
+                    k = x
+                operation = operation & 0xF0
+                if operation == 0x00:
+                    a = (a + k) & _LOWER
+                elif operation == 0x10:
+                    a = (a - k) & _LOWER
+                elif operation == 0x20:
+                    a = (a * k) & _LOWER
+                elif operation == 0x30:
+                    if k == 0:
+                        return False
+                    a = a // k
+                elif operation == 0x90:
+                    if k == 0:
+                        return False
+                    a = a % k
+                elif operation == 0x40:
+                    a = a | k
+                elif operation == 0x50:
+                    a = a & k
+                elif operation == 0x60:
+                    a = (a << k) & _LOWER if k < 32 else 0
+                elif operation == 0x70:
+                    a = a >> k if k < 32 else 0
+                elif operation == 0x80:
+                    a = (0 - a) & _LOWER
+                else:
+                    a = a ^ k
+
+
+def verify(program: object) -> None:
+    """Refuse a BPF program that could fail, run for ever, or mean nothing.
+
+    Raises
+    ------
+    ValueError
+        Which instruction, and why.
+    """
+    if not 0 < len(program) <= 65536:
+        raise ValueError(f"a filter program of {len(program)} instructions")
+    for place, (operation, true, false, constant) in enumerate(program):
+        left = len(program) - place - 1
+        wrong = None
+        if operation not in OPERATIONS:
+            wrong = "an unknown operation"
+        elif not 0 <= constant < 1 << 32 or not 0 <= true < 256 or not 0 <= false < 256:
+            wrong = "a number beyond its bits"
+        elif operation & 7 == 5 and (constant if operation == 0x05 else max(true, false)) >= left:
+            wrong = "a jump out of the program"
+        elif operation in {0x02, 0x03, 0x60, 0x61} and constant >= 16:
+            wrong = "a scratch cell that is not there"
+        elif operation in {0x34, 0x94} and constant == 0:
+            wrong = "a division by zero"
+        elif operation in {0x64, 0x74} and constant >= 32:
+            wrong = "a shift by more bits than there are"
+        if wrong is not None:
+            raise ValueError(f"instruction {place} of the filter program is {wrong}")
+    if program[len(program) - 1][0] & 7 != 6:
+        raise ValueError("the filter program does not end with a return")
+
+
+OPERATIONS = frozenset({
+    0x00, 0x01, 0x20, 0x28, 0x30, 0x40, 0x48, 0x50, 0x60, 0x61, 0x80, 0x81, 0xB1, 0x02, 0x03, 0x06, 0x16, 0x07, 0x87,
+    0x05, 0x15, 0x1D, 0x25, 0x2D, 0x35, 0x3D, 0x45, 0x4D,
+    0x04, 0x0C, 0x14, 0x1C, 0x24, 0x2C, 0x34, 0x3C, 0x44, 0x4C, 0x54, 0x5C, 0x64, 0x6C, 0x74, 0x7C, 0x84, 0x94, 0x9C,
+    0xA4, 0xAC,
+})  # fmt: skip
+"""The operations of classic BPF: loads, stores, returns, moves; jumps; arithmetic."""
+
+
+@cython.final
+@cython.cclass
 class Dissector:
     """Walks the records in `buffer[position:filled]` and writes one row a packet.
 
@@ -472,6 +697,20 @@ class Dissector:
 
     fraction: cython.longlong
     largest: cython.longlong
+
+    # Which packets become rows: see `choose`.
+    choosing: cython.bint
+    filtering: cython.bint
+    timed: cython.bint
+    filter: Filter
+    number_of: cython.longlong[::1]
+    walked = cython.declare(cython.longlong, visibility="readonly")
+    earliest: cython.longlong
+    latest: cython.longlong
+    every: cython.longlong
+    passed: cython.longlong
+    share: cython.ulonglong
+    seed: cython.ulonglong
 
     addresses: Addresses
     macs: Numbers
@@ -607,6 +846,11 @@ class Dissector:
         self.interface_count = 0
         self.options_start = 0
         self.options_stop = 0
+        self.choosing = False
+        self.filtering = False
+        self.timed = False
+        self.walked = 0
+        self.passed = 0
         self.texts = dictionaries.texts_table
         self.want_tunnels = False
         self.want_labels = False
@@ -992,6 +1236,37 @@ class Dissector:
             self.dns_qtype_wide = memory["dns_qtype"]
             self.wide_words = True
 
+    def choose(
+        self, filter: object, earliest: int | None, latest: int | None, every: int, share: int, seed: int
+    ) -> None:
+        """Let only some packets become rows, and number them: `numbers` has to be called too.
+
+        `filter` is a `Filter` or None; `earliest` (included) and `latest` (not included) are nanoseconds since 1970; of
+        what these let through every `every`-th is taken, and of that about `share` of 2**32, told by a hash of the
+        packet's number and `seed`.
+        """
+        self.choosing = True
+        self.filtering = filter is not None
+        if self.filtering:
+            self.filter = filter
+        self.timed = earliest is not None or latest is not None
+        self.earliest = -_MOST if earliest is None else earliest
+        self.latest = _MOST if latest is None else latest
+        self.every = every
+        self.share = share
+        self.seed = seed & _ALL
+
+    def numbers(self, memory: object) -> None:
+        """Take the memory of the packets' numbers in their capture, from 1: only where packets are chosen."""
+        self.number_of = memory
+
+    def renew(self, dictionaries: object) -> None:
+        """Take tables that begin again. Rows written before must have been given away."""
+        self.addresses = dictionaries.addresses
+        self.macs = dictionaries.macs
+        self.names = dictionaries.names
+        self.texts = dictionaries.texts_table
+
     def open_tunnels(self, inside: bool) -> None:
         """Let the columns describe the packet inside a tunnel, and the optional ones what is around it."""
         self.decapsulate = inside
@@ -1248,11 +1523,14 @@ class Dissector:
             if captured > self.filled - at - header:
                 reason = _NEED_BYTES
                 break
-            if header == 24:
-                # The interface's number, and more that other fields say too: libpcap, sf-pcap.c, pcap_sf_patched_pkthdr.
-                self.numbered(row, self.be32(at + 16) if self.swapped else self.le32(at + 16))
             at += header
             self.time[row] = seconds * _SECOND + fraction * self.fraction
+            if self.choosing and not self.chosen(row, 0, at, at + captured, wire):
+                at += captured
+                continue
+            if header == 24:
+                # The interface's number, and more that other fields say too: libpcap, sf-pcap.c, pcap_sf_patched_pkthdr.
+                self.numbered(row, self.be32(at - 8) if self.swapped else self.le32(at - 8))
             self.length[row] = wire
             self.caplen[row] = captured
             self.offset[row] = self.base + at
@@ -1269,6 +1547,38 @@ class Dissector:
         self.row = row
         self.position = at
         return reason
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def chosen(
+        self,
+        row: cython.Py_ssize_t,
+        which: cython.Py_ssize_t,
+        at: cython.Py_ssize_t,
+        end: cython.Py_ssize_t,
+        wire: cython.longlong,
+    ) -> cython.bint:
+        """Return whether the packet in `[at, end)`, whose time is in its row, becomes a row; number it if so."""
+        mixed: cython.ulonglong
+        self.walked += 1
+        if self.timed and (self.time[row] < self.earliest or self.time[row] >= self.latest):
+            return False
+        if self.filtering and not self.filter.passes(which, self.buffer, at, end, wire):
+            return False
+        if self.passed > 0:
+            self.passed -= 1
+            return False
+        self.passed = self.every - 1
+        if self.share <= _LOWER:
+            # SplitMix64 (Steele, Lea and Flood 2014): the same packets every time, whatever else is chosen by.
+            mixed = (self.seed + self.walked * _GOLDEN) & _ALL
+            mixed = ((mixed ^ (mixed >> 30)) * _MIX) & _ALL
+            mixed = ((mixed ^ (mixed >> 27)) * _MIX_AGAIN) & _ALL
+            if ((mixed ^ (mixed >> 31)) >> 32) >= self.share:
+                return False
+        self.number_of[row] = self.walked
+        return True
 
     @cython.cfunc
     @cython.inline
@@ -1371,6 +1681,10 @@ class Dissector:
                 self.time[row] = _NO_TIME
             else:
                 self.stamp(row, which, self.number(at + 12), self.number(at + 16))
+            if self.choosing and not self.chosen(row, which, packet, packet + captured, wire):
+                self.error[row] = -1  # what `stamp` may have said
+                at += size
+                continue
             seen = captured
             if captured > wire:
                 self.fail(row, _BAD_RECORD)

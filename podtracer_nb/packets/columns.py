@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import mmap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pandas as pd
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
 from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
 
-__all__ = ["ColumnMemory"]
+__all__ = ["HEXADECIMAL", "ColumnMemory"]
 
 Array = np.ndarray[Any, Any]
 
@@ -73,7 +73,7 @@ _WIDENED = {
     "words": list(OPEN_VOCABULARIES),
 }
 _OPTIONAL = {entry.name: layer for layer, entries in LAYERS.items() for entry in entries}
-_HEXADECIMAL = frozenset({"quic_dcid", "quic_scid"})
+HEXADECIMAL = frozenset({"quic_dcid", "quic_scid"})
 _TEXT_TABLE = "texts"
 
 
@@ -143,7 +143,28 @@ class ColumnMemory:
         self._fields: dict[str, Array] = {}
         self._wide: dict[str, Array] = {}
         self._prepared = 0
+        self._numbered = False
+        self._numbers: Array = np.empty(0, np.int64)
         self.capacity = 0
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the dissector writes the number of each row's packet."""
+        return self._numbered
+
+    def number_rows(self, numbered: bool) -> None:
+        """Say whether the dissector writes the number of each row's packet; before `grow`."""
+        self._numbered = numbered
+
+    def numbers(self, start: int, stop: int) -> Array:
+        """Return the numbers of the packets in rows `start` to `stop`, where they are written."""
+        return self._numbers[start:stop]
+
+    def take_over(self) -> None:
+        """Let the dissector write here from the first row on: after another memory of the same dissector."""
+        self._prepared = 0
+        self._give()
+        self.widen()
 
     def grow(self, rows: int, capacity: int, huge: bool) -> None:
         """Make room for `capacity` rows, keeping the first `rows`.
@@ -171,6 +192,10 @@ class ColumnMemory:
         for name, field in self._wide.items():
             self._wide[name] = np.empty(capacity, np.int32)
             self._wide[name][:rows] = field[:rows]
+        if self._numbered:
+            numbers = np.empty(capacity, np.int64)
+            numbers[:rows] = self._numbers[:rows]
+            self._numbers = numbers
         self._mapping, self._fields, self.capacity, self._prepared = mapping, fields, capacity, rows
         self._give()
 
@@ -238,6 +263,15 @@ class ColumnMemory:
                 result[name] = pd.arrays.IntegerArray(values, mask, copy=False)
         return result
 
+    def parts(self, start: int, stop: int) -> Iterator[tuple[Column, Array, Array | None]]:
+        """Yield each column of rows `start` to `stop` with its values, or codes, and its mask, where it is nullable.
+
+        All are views of the memory itself.
+        """
+        for entry in self._columns:
+            values = self._wide.get(entry.name, self._fields[entry.name])[start:stop]
+            yield entry, values, self._mask(entry.name, start, stop) if entry.dtype in _MASKED else None
+
     def _mask(self, name: str, start: int, stop: int) -> Array:
         mask = self._fields[name + "_mask"][start:stop].view(np.bool_)
         if name in _LEADER:
@@ -270,7 +304,7 @@ class ColumnMemory:
         seen = np.unique(np.concatenate([self._wide.get(other, self._fields[other])[start:stop] for other in together]))
         seen = seen[seen >= 0]
         texts: Sequence[str] | dict[int, str] = self._dictionaries.texts(name)
-        if name in _HEXADECIMAL:
+        if name in HEXADECIMAL:
             texts = dict(zip(seen.tolist(), self._dictionaries.hexadecimal(seen.tolist()), strict=True))
         places = np.searchsorted(seen, codes)
         places[codes < 0] = -1
@@ -278,6 +312,8 @@ class ColumnMemory:
         return pd.Categorical.from_codes(places, dtype=dtype, validate=False)
 
     def _give(self) -> None:
+        if self._numbered:
+            self._dissector.numbers(self._numbers.data)
         self._dissector.columns({name: field.data for name, field in self._fields.items()})
         for table, columns in _WIDENED.items():
             if columns[0] in self._wide:

@@ -69,6 +69,7 @@ class Dictionaries:
 
     def __init__(self, engine: ModuleType) -> None:
         # New secrets for every capture: whoever made the bytes cannot know which of them will collide.
+        self._engine = engine
         self.addresses = engine.Addresses(_secret(), _secret())
         self.macs = engine.Numbers(_secret(), _secret())
         self.interfaces = engine.Numbers(_secret(), _secret())
@@ -107,6 +108,28 @@ class Dictionaries:
                 self._grow(table, slots * 2)
         if max(map(self.count, OPEN_VOCABULARIES)) > _NARROW_CODES["words"] - _MARGIN:
             self.wide.add("words")
+
+    def renew(self, most: int) -> bool:
+        """Let the tables of addresses and names that have more than `most` entries begin again; return whether any did.
+
+        No row may be there whose codes belong to the old ones, and the dissector has to be told: `Dissector.renew`.
+        """
+        renewed = False
+        for table in ("addresses", "macs", "names", "texts"):
+            if self._tables[table].count <= most:
+                continue
+            if table in {"names", "texts"}:
+                keys = np.array([secrets.randbits(32) for _ in range(_NAME_BYTES // 4)], np.uint64)
+                new = self._engine.Names(_secret(), _secret(), keys.data, np.zeros(_NAME_BYTES, np.uint8).data)
+            else:
+                new = (self._engine.Addresses if table == "addresses" else self._engine.Numbers)(_secret(), _secret())
+            self._tables[table] = new
+            setattr(self, "texts_table" if table == "texts" else table, new)
+            for known in (self._values, self._texts, self._dtypes):
+                known.pop(table, None)
+            self._grow(table, _FIRST_SLOTS)
+            renewed = True
+        return renewed
 
     def _text_is_full(self, table: str) -> bool:
         if table not in self._text_limits:

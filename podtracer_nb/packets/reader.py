@@ -30,7 +30,8 @@ from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.pcapng import PcapngFormat
 from podtracer_nb.packets.resync import Plausible
 from podtracer_nb.packets.schema import INDEX
-from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source
+from podtracer_nb.packets.selection import Moment, Selection
+from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source, total_size
 
 __all__ = ["Reader", "compiled", "locate", "raw", "read", "stream"]
 
@@ -86,16 +87,21 @@ class Reader:
     threads
         2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used and
         are not busy.
+    filter, start, stop, sample, seed
+        Which packets become rows: see `podtracer_nb.packets.Selection`. `count` counts these. They keep their number
+        and offset in the capture. Bytes are filtered before anything is made of them.
 
     Raises
     ------
+    FilterError
+        The filter cannot be compiled, told when the link type is known.
     FormatError
         When the first bytes are read and are no capture's: pcap of any kind or pcapng, also compressed by gzip,
         Zstandard or LZ4.
     OSError
         When the path cannot be opened, or the source not be read.
     ValueError
-        When `count` is negative, or there is no such column or layer.
+        When `count` is negative, there is no such column or layer, or a value of the selection cannot be right.
 
     Examples
     --------
@@ -121,12 +127,21 @@ class Reader:
         decap: bool = False,
         resync: bool = False,
         threads: int | None = None,
+        filter: str | None = None,
+        start: Moment = None,
+        stop: Moment = None,
+        sample: float | None = None,
+        seed: int = 0,
     ) -> None:
         if count is not None and count < 0:
             raise ValueError(f"count is {count}, and a number of packets cannot be negative")
+        self._selection = Selection(filter, start, stop, sample, seed)
+        self._wanted = schema.chosen(columns, [*(layers or ()), "tunnel"] if decap and columns is None else layers)
         _warn_if_interpreted()
         self._sources = in_turn(source)
         self._several = len(self._sources) > 1
+        self._total = total_size(self._sources)
+        self._bytes_in = 0
         self._input = Input(self._sources.pop(0))
         self._looked = False
         self._comments: dict[int, str] = {}
@@ -144,10 +159,11 @@ class Reader:
         self._resync = resync
         self._gaps: list[dict[str, Any]] = []
         self._all_columns = columns is None
-        self._wanted = schema.chosen(columns, [*(layers or ()), "tunnel"] if decap and columns is None else layers)
-        stored = [entry for entry in self._wanted if entry is not schema.COMMENT]
-        self._memory = ColumnMemory(self._dissector, self._dictionaries, stored, decap)
+        self._stored = [entry for entry in self._wanted if entry is not schema.COMMENT]
+        self._memory = ColumnMemory(self._dissector, self._dictionaries, self._stored, decap)
         self._dissector.open_tunnels(decap)
+        self._programs = self._selection.tell(self._dissector, _dissect) if self._selection else None
+        self._memory.number_rows(bool(self._selection))
         self._memory.grow(0, 1, huge=False)
         self._buffer = memoryview(b"")
         self._lent: int | None = None  # the buffer read ahead that is dissected now
@@ -162,8 +178,13 @@ class Reader:
 
     @property
     def packets(self) -> int:
-        """How many packets have been read."""
+        """How many packets have been read into rows."""
         return self._forgotten + int(self._dissector.row)
+
+    @property
+    def walked(self) -> int:
+        """How many packets of the capture have been read, whether they became rows or not."""
+        return int(self._dissector.walked) if self._selection else self.packets
 
     @property
     def bytes(self) -> int:
@@ -185,15 +206,18 @@ class Reader:
             read. packets and bytes so far, path (None for bytes, streams and several files), compression, damage: None,
             or its offset in bytes and the reason, and the gaps that were passed over. pcapng: interfaces, a list of
             what is known of each, drops among it; names, of its name resolution blocks. Several files: files, the same
-            of each, and its first_frame.
+            of each, and its first_frame. With a selection: selection, what was asked for, and how
+            many packets became rows.
         """
         info = self._header_info() | {
-            "packets": self.packets,
+            "packets": self.walked,
             "bytes": self.bytes,
             "path": None if self._several else self._input.path,
             "compression": self._input.compression,
             "damage": dict(self._damage) if self._damage else None,
         }
+        if self._selection:
+            info["selection"] = {**self._selection.info(), "packets": self.packets}
         if self._several:
             going = [] if self._ended else [self._file_info()]
             info["files"] = [dict(each) for each in self._files + going]
@@ -217,7 +241,7 @@ class Reader:
             "path": self._input.path,
             "compression": self._input.compression,
             "first_frame": self._before + 1,
-            "packets": self.packets - self._before,
+            "packets": self.walked - self._before,
             "damage": self._damage_here,
         }
 
@@ -267,6 +291,40 @@ class Reader:
         while self._advance(None, pump=self._input.whole is None and self._ahead is None):
             pass
         return self
+
+    def begin(self) -> None:
+        """Read the header, if that was not done: what is no capture is told now."""
+        if self._header is None:
+            self._begin()
+
+    def row_groups(self, rows: int) -> RowGroups:
+        """Return a way to have the packets in groups of `rows` straight from column memory; for nothing else then."""
+        return RowGroups(self, rows)
+
+    @property
+    def decapsulated(self) -> bool:
+        """Whether columns describe what is inside a tunnel."""
+        return self._decap
+
+    @property
+    def may_have_comments(self) -> bool:
+        """Whether frames of this capture can have the column `comment`."""
+        return schema.COMMENT in self._wanted or (isinstance(self._header, PcapngFormat) and self._all_columns)
+
+    @property
+    def comments(self) -> dict[int, str]:
+        """The comments of packets, by their numbers."""
+        return self._comments
+
+    @property
+    def total(self) -> int | None:
+        """How many bytes all captures are on disk together, where that is known; see `bytes_in`."""
+        return self._total
+
+    @property
+    def bytes_in(self) -> int:
+        """How many bytes of `total` have been read: of compressed captures, before they are decompressed."""
+        return self._bytes_in + self._input.consumed(self._position) if not self._ended else self._bytes_in
 
     def frame(self) -> pd.DataFrame:
         """Return everything so far as one frame; see `podtracer_nb.packets.schema` for its columns.
@@ -330,6 +388,8 @@ class Reader:
         if not self._head and self._input.trouble is not None:
             raise FormatError(f"{self._input.name} cannot be read: {self._input.trouble}")
         self._header = self._format(self._head)
+        if self._programs is not None and isinstance(self._header, PcapHeader):
+            self._programs.use([self._header.linktype])
         done = 0 if isinstance(self._header, PcapngFormat) else HEADER_SIZE
         if whole is None:
             self._buffer = aligned(_BUFFER)
@@ -387,6 +447,8 @@ class Reader:
                 added = section.describe(block)
                 link = LINKTYPES[added.linktype][1] if added.linktype in LINKTYPES else "none"
                 section.interfaces.add(added, _dissect.LINKS[link], self._dictionaries.interface(added.name))
+                if self._programs is not None:
+                    self._programs.use([each.linktype for each in section.interfaces.listed])
                 dissector.describe(section.interfaces.memory, len(section.interfaces.listed), section.largest)
             else:
                 section.take(kind, block)
@@ -439,7 +501,7 @@ class Reader:
         """Keep the comments of the packet read last."""
         text = pcapng.comments(self._dissector.options(), cast(PcapngFormat, self._header).order)
         if text is not None:
-            self._comments[self.packets] = text
+            self._comments[self.walked] = text
 
     def _refill(self) -> int:
         """Read once, to after the bytes that wait for the rest of their record; return how many came, 0 at the end."""
@@ -530,12 +592,12 @@ class Reader:
         gaps, self._gaps = self._gaps, []
         if gaps or reason is not None:
             self._damage_here = {"offset": offset, "reason": reason}
-            kept = f"the {self.packets - self._before} whole packets before it were kept"
+            kept = f"the {self.walked - self._before} whole packets before it were kept"
             if gaps:
                 self._damage_here = {"offset": gaps[0]["offset"], "reason": gaps[0]["reason"], "gaps": gaps}
                 lost = sum(gap["until"] - gap["offset"] for gap in gaps)
                 places = "one place" if len(gaps) == 1 else f"{len(gaps)} places"
-                kept = f"reading went on after {lost} bytes in {places}, and kept {self.packets - self._before} packets"
+                kept = f"reading went on after {lost} bytes in {places}, and kept {self.walked - self._before} packets"
                 if reason is not None:
                     kept += f", up to byte {offset}: {reason}"
             self._damage = self._damage or self._damage_here
@@ -548,10 +610,11 @@ class Reader:
         self._warn_of_linktypes()
         if self._several:
             self._files.append(self._file_info())
+        self._bytes_in += self._input.consumed(offset)
         finished = self._count is not None and self.packets >= self._count
         if self._sources and not finished:
             self._bytes_before += offset
-            self._before = self.packets
+            self._before = self.walked
             self._next_file()
         else:
             self._ended = True
@@ -580,7 +643,7 @@ class Reader:
     def _warn_of_linktypes(self) -> None:
         """Say once which link types are not dissected."""
         lacking = {number for number in self._linktypes() if number not in LINKTYPES} - self._lacking
-        if lacking and self.packets > self._before:
+        if lacking and self.walked > self._before:
             self._lacking |= lacking
             listed = ", ".join(f"{linktype_name(number)} ({number})" for number in sorted(lacking))
             warnings.warn(
@@ -619,7 +682,9 @@ class Reader:
 
     def _make_frame(self, start: int, copy: bool) -> pd.DataFrame:
         stop: int = self._dissector.row
-        index = pd.RangeIndex(self._forgotten + start + 1, self._forgotten + stop + 1, name=INDEX)
+        index: pd.Index[Any] = pd.RangeIndex(self._forgotten + start + 1, self._forgotten + stop + 1, name=INDEX)
+        if self._selection:
+            index = pd.Index(self._memory.numbers(start, stop).copy(), name=INDEX)
         frame = pd.DataFrame(self._memory.arrays(start, stop, copy), index=index, copy=False)
         if self._decap:
             frame.columns = pd.Index([schema.DECAPSULATED.get(name, name) for name in frame.columns])
@@ -628,6 +693,68 @@ class Reader:
             frame["comment"] = pd.Series(commented, dtype="str").reindex(index)
         frame.attrs["podtracer"] = {"capture": self.capture_info()}
         return frame
+
+
+class RowGroups:
+    """The packets of a reader in groups of equal size, in two memories that take turns.
+
+    `fill` dissects into one of them while what is in the other is used up; `turn` exchanges the two.
+
+    Attributes
+    ----------
+    rows, first
+        How many packets are in `memory`, and the number of the first (where all are taken).
+    memory
+        Their columns.
+    dictionaries
+        What codes stand for.
+    """
+
+    def __init__(self, reader: Reader, rows: int) -> None:
+        self._reader = reader
+        self._most = rows
+        self.dictionaries = reader._dictionaries
+        self._other = ColumnMemory(reader._dissector, reader._dictionaries, reader._stored, reader._decap)
+        for memory in (self._other, reader._memory):
+            memory.number_rows(bool(reader._selection))
+            memory.grow(0, rows, huge=False)
+
+    @property
+    def rows(self) -> int:
+        """How many packets are in `memory`."""
+        return int(self._reader._dissector.row)
+
+    @property
+    def first(self) -> int:
+        """The number of the first of them."""
+        return self._reader._forgotten + 1
+
+    @property
+    def memory(self) -> ColumnMemory:
+        """The columns."""
+        return self._reader._memory
+
+    def fill(self) -> bool:
+        """Dissect until the memory is full; return False when the capture ends before. An interrupt loses nothing."""
+        reader = self._reader
+        while self.rows < self._most:
+            if not reader._advance(self._most - self.rows, pump=reader._input.whole is None):
+                return False
+        return True
+
+    def turn(self, most: int) -> bool:
+        """Go on in the other memory; begin tables again that have more than `most` entries, and return whether any."""
+        reader = self._reader
+        reader._forgotten += self.rows
+        for number in [each for each in reader._comments if each <= reader.walked]:
+            del reader._comments[number]
+        reader._dissector.row = reader._dissector.limit = 0
+        renewed = self.dictionaries.renew(most)
+        if renewed:
+            reader._dissector.renew(self.dictionaries)
+        reader._memory, self._other = self._other, reader._memory
+        reader._memory.take_over()
+        return renewed
 
 
 def read(
@@ -639,6 +766,11 @@ def read(
     decap: bool = False,
     resync: bool = False,
     threads: int | None = None,
+    filter: str | None = None,
+    start: Moment = None,
+    stop: Moment = None,
+    sample: float | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Read a capture into one frame.
 
@@ -649,7 +781,7 @@ def read(
         `Reader`.
     count
         Stop after that many packets.
-    columns, layers, decap, resync, threads
+    columns, layers, decap, resync, threads, filter, start, stop, sample, seed
         See `Reader`.
 
     Returns
@@ -685,7 +817,18 @@ def read(
     'EN10MB'
     """
     with Reader(
-        source, count=count, columns=columns, layers=layers, decap=decap, resync=resync, threads=threads
+        source,
+        count=count,
+        columns=columns,
+        layers=layers,
+        decap=decap,
+        resync=resync,
+        threads=threads,
+        filter=filter,
+        start=start,
+        stop=stop,
+        sample=sample,
+        seed=seed,
     ) as reader:
         return reader.read_all().frame()
 

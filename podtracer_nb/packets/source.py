@@ -22,7 +22,7 @@ from typing import Any
 from podtracer_nb.packets.capture_format import FormatError
 from podtracer_nb.packets.compression import MAGIC_SIZE, Decompressed, kind_of
 
-__all__ = ["Input", "ReadAhead", "Source", "aligned", "each_source"]
+__all__ = ["Input", "ReadAhead", "Source", "aligned", "each_source", "total_size"]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Any
 """A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`.
@@ -72,6 +72,7 @@ class Input:
         self.size: int | None = None
         self.compression: str | None = None
         self._opened: Any = None
+        self._last_tell = 0
         self._decompressed: Decompressed | None = None
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.whole = memoryview(source).cast("B")
@@ -140,8 +141,19 @@ class Input:
         elif stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - stream.tell())
 
+    def consumed(self, position: int) -> int:
+        """Return how many bytes of the source as it is stored were read, `position` being where the reader is in it."""
+        if self.compression is not None and self._opened is not None:
+            with contextlib.suppress(OSError, ValueError):
+                return int(self._opened.tell())
+            return self._last_tell
+        return position
+
     def close(self) -> None:
         """Close what was opened here."""
+        if self.compression is not None and self._opened is not None:
+            with contextlib.suppress(OSError, ValueError):
+                self._last_tell = int(self._opened.tell())
         if self._opened is not None:
             self._opened.close()
 
@@ -169,6 +181,19 @@ def each_source(source: Source | list[Source]) -> list[Source]:
             found.sort(key=_natural)
             return list(found)
     return [source]
+
+
+def total_size(sources: list[Source]) -> int | None:
+    """Return how many bytes the single sources are together, or None where one does not tell before it is read."""
+    total = 0
+    for source in sources:
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            total += memoryview(source).nbytes
+        elif isinstance(source, (str, os.PathLike)) and Path(source).is_file():
+            total += Path(source).stat().st_size
+        else:
+            return None
+    return total
 
 
 def _natural(path: str) -> list[tuple[int, str]]:

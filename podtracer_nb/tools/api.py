@@ -305,6 +305,11 @@ def read_pcap(
     layers: Sequence[str] | None = None,
     decap: bool = False,
     resync: bool = False,
+    filter: str | None = None,
+    start: object = None,
+    stop: object = None,
+    sample: float | None = None,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Read a capture into a frame.
 
@@ -323,6 +328,16 @@ def read_pcap(
         Let the columns describe the packet inside a tunnel, and `outer_src` and its like what is outermost.
     resync
         Where the capture is damaged, go on with the next bytes that look like packets.
+    filter
+        Make rows only of the packets that this expression of pcap-filter(7) lets through; tcpdump compiles it. They
+        keep their number and offset in the capture.
+    start, stop
+        Only packets from this time on, and before that one: a text, datetime or Timestamp; UTC where it has no zone.
+    sample
+        Of those, only the first and every n-th (a whole number), or about this fraction (below 1, chosen by a hash of
+        the packet's number and `seed`: the same ones every time).
+    seed
+        For another fraction of the packets.
 
     Returns
     -------
@@ -334,6 +349,8 @@ def read_pcap(
     ------
     CaptureError
         No such file, or not a capture that is read; one line says what it looks like.
+    InputError
+        A value that cannot be right; a filter that tcpdump does not compile, or no tcpdump.
 
     Examples
     --------
@@ -348,12 +365,22 @@ def read_pcap(
     if count is not None and count < 1:
         raise InputError(f"count={count!r} has to be greater than 0")
     try:
-        packets.schema.chosen(columns, layers)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    try:
-        return packets.read(source, count=count, columns=columns, layers=layers, decap=decap, resync=resync)
+        return packets.read(
+            source,
+            count=count,
+            columns=columns,
+            layers=layers,
+            decap=decap,
+            resync=resync,
+            filter=filter,
+            start=start,
+            stop=stop,
+            sample=sample,
+            seed=seed,
+        )
     except packets.FormatError as error:
         raise CaptureError(str(error)) from error
+    except ValueError as error:
+        raise InputError(str(error)) from error
     except OSError as error:
         raise CaptureError(f"{error.filename or repr(source)}: {error.strerror}") from error

@@ -413,7 +413,8 @@ def test_a_run_that_is_killed_leaves_no_key_on_the_disk(shop: Kubectl, tmp_path:
     words = ["run", "tcpdump", "--pod", web, "-f", str(tmp_path / "killed.pcap"), "--", "-i", "eth0"]
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen([sys.executable, "-m", "podtracer_nb.cli", *words], env=environment) as process:
-        wait_for("it captures", (tmp_path / "killed.pcap").exists)
+        told = tmp_path / "killed.pcap.json"
+        wait_for("it captures", lambda: told.exists() and (tmp_path / "killed.pcap").stat().st_size > 0)
         process.kill()
-    wait_for("the recording says how it ended", lambda: "reason" in (tmp_path / "killed.pcap.json").read_text())
+    wait_for("the recording says how it ended", lambda: '"reason"' in told.read_text())
     assert {path.name for path in tmp_path.iterdir()} - {"state", "recordings"} == {"killed.pcap", "killed.pcap.json"}

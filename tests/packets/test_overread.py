@@ -38,6 +38,18 @@ BLOCKS = "blocks"  # in place of a link: whole pcapng blocks of an Ethernet inte
 MUTATIONS = 40_000
 _NO_TUNNELS = {"ClientHello", "ServerHello", "request", "response", "QUIC", "SCTP", "IGMP"}
 
+# In place of a link: a packet that nothing but a filter reads, by every load that there is. Each program reads at or
+# near the packet's end, by a constant, or by what it read before.
+FILTERS: dict[str, list[tuple[int, int, int, int]]] = {
+    "filter word": [(0x20, 0, 0, 20), (0x06, 0, 0, 1)],
+    "filter half": [(0x28, 0, 0, 21), (0x06, 0, 0, 1)],
+    "filter byte": [(0x30, 0, 0, 22), (0x06, 0, 0, 1)],
+    "filter header": [(0xB1, 0, 0, 14), (0x48, 0, 0, 14), (0x06, 0, 0, 1)],
+    "filter by a byte": [(0x30, 0, 0, 0), (0x07, 0, 0, 0), (0x50, 0, 0, 3), (0x06, 0, 0, 1)],
+    "filter by a word": [(0x20, 0, 0, 0), (0x07, 0, 0, 0), (0x40, 0, 0, 0xFFFFFFFF), (0x06, 0, 0, 1)],
+    "filter by the length": [(0x81, 0, 0, 0), (0x48, 0, 0, 0), (0x06, 0, 0, 1)],
+}
+
 # Comparisons of what is there with what is about to be read; each stands before the reads of one header.
 _THERE = r"(?:self\.filled|end|last) - (?:at|after)(?: - \w+)?"
 _COMPARISONS = (
@@ -58,21 +70,38 @@ class Checked:
 
     def __init__(self, engine: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
         self.engine = engine
-        self.dictionaries = Dictionaries(engine)
-        self.dissector: Any = engine.Dissector(self.dictionaries)
-        everything = schema.chosen(None, schema.LAYERS)
-        self.memory = ColumnMemory(self.dissector, self.dictionaries, everything)
-        self.memory.grow(0, 1, huge=False)
-        self.interfaces = Interfaces()
-        described = Interface(0, 1, 0, "0")
-        self.interfaces.add(described, engine.LINKS["ethernet"], self.dictionaries.interface("0"))
+        self.filters = {name: engine.Filter() for name in FILTERS}
+        for name, machine in self.filters.items():
+            machine.use([machine.add(FILTERS[name])])
+        self.dissector: Any
+        self.prepare()
+        self.filtered = (self.dissector, self.memory, self.dictionaries, self.interfaces)
+        self.prepare()
+        self.unfiltered = (self.dissector, self.memory, self.dictionaries, self.interfaces)
         self.reported: list[BaseException] = []
         # No test runs in another thread here, so all that is reported meanwhile comes out of the dissector.
         monkeypatch.setattr(sys, "unraisablehook", lambda report: self.reported.append(report.exc_value))
 
+    def prepare(self) -> None:
+        """Have a dissector with a table of one row."""
+        engine = self.engine
+        self.dictionaries = Dictionaries(engine)
+        self.dissector = engine.Dissector(self.dictionaries)
+        everything = schema.chosen(None, schema.LAYERS)
+        self.memory = ColumnMemory(self.dissector, self.dictionaries, everything)
+        self.memory.number_rows(True)
+        self.memory.grow(0, 1, huge=False)
+        self.interfaces = Interfaces()
+        described = Interface(0, 1, 0, "0")
+        self.interfaces.add(described, engine.LINKS["ethernet"], self.dictionaries.interface("0"))
+
     def overreads(self, link: str, data: bytes, missing: int = 0) -> bool:
         """Dissect one record; return whether a byte outside its buffer, which lacks the last few, was asked for."""
+        state = self.filtered if link in FILTERS else self.unfiltered
+        self.dissector, self.memory, self.dictionaries, self.interfaces = state
         dissector = self.dissector
+        if link in FILTERS:
+            dissector.choose(self.filters[link], None, None, 1, 1 << 32, 0)
         self.memory.forget()
         dissector.row = 0
         self.memory.prepare(0)
@@ -82,7 +111,8 @@ class Checked:
             dissector.begin_blocks(False, 262_144)
             dissector.describe(self.interfaces.memory, 1, 262_144)
         else:
-            dissector.begin(self.engine.LINKS["ethernet" if link == INSIDE else link], False, 1000, 262_144, 24)
+            seen = {INSIDE: "ethernet"}.get(link, "none" if link in FILTERS else link)
+            dissector.begin(self.engine.LINKS[seen], False, 1000, 262_144, 24)
         dissector.attach(memoryview(data)[: len(data) - missing], len(data))
         dissector.limit = 1
         self.reported.clear()
@@ -112,6 +142,12 @@ def truncations() -> Iterator[tuple[str, bytes]]:
         for link in ("ethernet", INSIDE) if name not in _NO_TUNNELS else ("ethernet",):
             for keep in range(14, len(packet) + 1):
                 yield link, record(packet, keep=keep)
+    packet = bytes(range(24))
+    for name in FILTERS:
+        for keep in range(25):
+            for data in (packet, packet[::-1], bytes(24), b"\0\0\0" + packet[1:]):
+                yield name, record(data, keep=keep)
+                yield name, record(data, keep=keep, length=2)
     for whole in blocks(SEEDS["EN10MB"][1][4]):
         for keep in range(len(whole) + 1):
             yield BLOCKS, whole[:keep]
@@ -147,6 +183,7 @@ def mutations(count: int, seed: int = 1) -> Iterator[tuple[str, bytes]]:
     everything += [("ethernet", packet) for packet in pointers()]
     everything += [(link, packet) for packet in LAYERED.values() for link in ("ethernet", INSIDE)]
     everything += [(BLOCKS, whole) for whole in blocks(SEEDS["EN10MB"][1][4])] * 2
+    everything += [(name, bytes(range(24))) for name in FILTERS]
     for _ in range(count):
         link, packet = chooser.choice(everything)
         data = bytearray(packet)

@@ -39,6 +39,7 @@ def main() -> None:
     def one(data: bytes) -> None:
         check(data, layers=everything)
         check(data, layers=everything, decap=True, resync=True)
+        check(data, filter="tcp[(tcp[12] >> 4) * 4 : 2] != 7 or udp[4:2] > 60 or ip6[40] = 1", sample=2)
 
     growing = Path(chosen.found, "corpus")
     growing.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,123 @@
+"""`podtracer read`: which packets, which columns, and Parquet; errors are one line, and nothing half is left."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+import podtracer_nb
+from tests.machine import needs
+from tests.packets.captures import SEEDS, capture, header, record
+
+PACKETS = SEEDS["EN10MB"][1]
+COMMAND = [sys.executable, "-m", "podtracer_nb.cli", "read"]
+
+
+def read(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *map(str, words)], capture_output=True, text=True, cwd=cwd, check=False, timeout=60
+    )
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    file = tmp_path / "x.pcap"
+    file.write_bytes(capture(PACKETS))
+    return file
+
+
+def test_a_capture_becomes_a_folder_of_parquet(path: Path, tmp_path: Path) -> None:
+    done = read(path, "--to", "out", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "25 packets in 1 part in out\n"
+    assert len(podtracer_nb.read_parquet(tmp_path / "out")) == 25
+    assert podtracer_nb.read_parquet(tmp_path / "out").podtrace.raw(3) == PACKETS[2]
+
+
+@needs("tcpdump")
+def test_packets_and_columns_are_chosen_by_words(path: Path, tmp_path: Path) -> None:
+    done = read(path, "--filter", "udp", "--columns", "src,dport", "--layers", "tunnel", "--count", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = [line.split("\t") for line in done.stdout.splitlines()]
+    assert lines[0][:3] == ["frame", "src", "dport"]
+    assert [line[0] for line in lines[1:]] == podtracer_nb.read_pcap(path, filter="udp", count=2).index.astype(
+        str
+    ).tolist()
+    done = read(path, "--sample", "10", "--to", "out", cwd=tmp_path)
+    assert "3 packets" in done.stderr
+    time = podtracer_nb.read_pcap(path)["time"].iloc[20].isoformat()
+    assert read(path, "--start", time, cwd=tmp_path).stderr == "5 packets\n"
+    assert read(path, "--stop", time, "--sample", "0.5", "--seed", "3", cwd=tmp_path).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "match"),
+    [
+        (["--overwrite"], 2, "--overwrite belongs to --to"),
+        (["--sample", "0"], 2, "not a sample"),
+        (["--sample", "-1"], 2, "not a sample"),
+        (["--sample", "1.5"], 2, "not a sample"),
+        (["--columns", "a,,b"], 2, "not a list of names"),
+        (["--columns", "nope"], 2, "nope"),
+        (["--layers", "nope"], 2, "nope"),
+        (["--start", "soon"], 2, "not a time"),
+        (["--to", ""], 2, "not a folder"),
+        (["--to", "x.pcap"], 2, "is a file"),
+        (["--to", "full"], 2, "not empty"),
+        (["--to", "/proc/out"], 1, "/proc/out"),
+        (["--filter", "tpc port 80"], 2, "syntax error"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    path: Path, tmp_path: Path, words: Sequence[str], status: int, match: str
+) -> None:
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    done = read(path, *words, cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert match in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["full", "x.pcap"]
+
+
+def test_a_folder_is_written_over_only_when_asked(path: Path, tmp_path: Path) -> None:
+    assert read(path, "--to", "out", cwd=tmp_path).returncode == 0
+    assert read(path, "--to", "out", "--count", "3", cwd=tmp_path).returncode == 2
+    assert read(path, "--to", "out", "--count", "3", "--overwrite", cwd=tmp_path).returncode == 0
+    assert len(podtracer_nb.read_parquet(tmp_path / "out")) == 3
+
+
+def test_an_interrupt_keeps_whole_parts_and_says_how_many(tmp_path: Path) -> None:
+    for ending in (signal.SIGINT, signal.SIGTERM):
+        out = tmp_path / ending.name
+        with subprocess.Popen(
+            [*COMMAND, "/dev/stdin", "--to", str(out)], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            assert process.stdin is not None and process.stderr is not None
+            process.stdin.write(header() + b"".join(record(packet) for packet in PACKETS) * 8000)
+            process.stdin.flush()
+            process.send_signal(ending)
+            said = process.stderr.read().decode()
+            process.stdin.close()
+        assert process.returncode == 128 + signal.SIGINT, said
+        assert said.startswith("interrupted; ") and said.count("\n") == 1
+        rows = len(podtracer_nb.read_parquet(out))
+        assert rows > 0 and f"{rows:,} packets" in said
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcap"
+    path.write_bytes(header() + b"".join(record(packet) for packet in PACKETS) * 400)
+    limited = (
+        "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); sys.argv[1:] = "
+    )
+    run = f"{limited}['read', {str(path)!r}, '--to', 'out']; runpy.run_module('podtracer_nb.cli', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", run], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("podtracer: the disk is full: out has 0 whole parts") and done.stderr.count("\n") == 1
+    assert [each for each in (tmp_path / "out").iterdir() if not each.name.startswith("part-")] == []
