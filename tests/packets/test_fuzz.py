@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from podtracer_nb import packets
 from podtracer_nb.packets import schema
+from tests.machine import needs
 from tests.packets import engines
 from tests.packets.captures import (
     LAYERED,
@@ -45,6 +46,8 @@ OPTIONS: list[dict[str, Any]] = [
     {"layers": list(schema.LAYERS)},
     {"layers": list(schema.LAYERS), "decap": True},
     {"columns": ["src", "tls_sni", "vni", "error"]},
+]
+CHOOSING: list[dict[str, Any]] = [
     {"filter": "tcp[(tcp[12] >> 4) * 4 : 2] != 7 or udp[4:2] > 60 or ip6[40] = 1 or vlan", "sample": 2},
     {"start": "2000-01-01", "stop": "2023-11-14 22:13:29", "sample": 0.5, "layers": list(schema.LAYERS)},
 ]
@@ -145,6 +148,22 @@ def test_flipped_bytes_inside_layers(options: dict[str, Any]) -> None:
     frame = check(header() + b"".join(packets_), **options)
     assert frame is not None
     assert len(frame) == len(packets_)
+
+
+@needs("tcpdump")
+@pytest.mark.parametrize("options", CHOOSING, ids=str)
+@pytest.mark.parametrize("linktype", sorted({linktype for linktype, _ in ALL_SEEDS}))
+def test_flipped_bytes_are_chosen_alike(linktype: int, options: dict[str, Any]) -> None:
+    chooser = random.Random(linktype)
+    seeds = [packet for kind, packet in ALL_SEEDS if kind == linktype]
+    packets_ = []
+    for _ in range(FLIPPED * 10):
+        data = bytearray(chooser.choice(seeds))
+        for _ in range(chooser.randint(1, 4)):
+            data[chooser.randrange(len(data))] = chooser.choice((0, 1, 0x3F, 0x45, 0xFF, chooser.randrange(256)))
+        packets_.append(record(bytes(data), keep=chooser.choice((None, None, chooser.randint(0, len(data))))))
+    frame = check(header(linktype) + b"".join(packets_), **options)
+    assert frame is None or len(frame) < len(packets_)
 
 
 @pytest.mark.parametrize("name", FORMATS)
