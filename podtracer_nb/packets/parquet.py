@@ -159,9 +159,8 @@ def write(
         capture.begin()  # what is no capture leaves no folder behind
         _prepare(folder, overwrite)
         try:
-            with _lean_memory():
-                writing = _Writing(capture, folder, progress)
-                interrupted = writing.run()
+            writing = _Writing(capture, folder, progress)
+            interrupted = writing.run()
         finally:
             (folder / _TEMPORARY).unlink(missing_ok=True)
         return Written(
@@ -354,19 +353,6 @@ class _Writing:
                 temporary.unlink(missing_ok=True)
             if not quietly:
                 raise
-
-
-@contextlib.contextmanager
-def _lean_memory() -> Iterator[None]:
-    """Let pyarrow allocate as the rest of the process does: a pool of its own keeps 20 MiB more than it uses."""
-    import pyarrow as pa
-
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)
 
 
 def _require_pyarrow() -> None:
