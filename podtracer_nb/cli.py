@@ -129,9 +129,6 @@ def _read(request: options.ReadRequest) -> None:
 
 
 def _to_parquet(request: options.ReadRequest) -> int:
-    # With the system's allocator the peak is 20 MiB lower than with pyarrow's own (measured: RESULTS.md of the
-    # benchmarks). It can only be chosen before pyarrow is first used, so a call from Python does not choose it.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from podtracer_nb.tools import to_parquet
 
     written = to_parquet(request.path, str(request.to), overwrite=request.overwrite, **request.keywords())

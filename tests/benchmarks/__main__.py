@@ -132,7 +132,7 @@ def peak(path: Path, count: int) -> float:
     return (after - before) * 1024 / rows
 
 
-def to_parquet(path: Path, size: int, allocator: dict[str, str]) -> tuple[float, float]:
+def to_parquet(path: Path, size: int) -> tuple[float, float]:
     """Write `size` bytes of the capture's records, repeated as often as that takes, as Parquet.
 
     Returns bytes a second and the peak memory in MiB, of a process of its own that reads them from a pipe.
@@ -153,7 +153,6 @@ def to_parquet(path: Path, size: int, allocator: dict[str, str]) -> tuple[float,
             [sys.executable, "-c", program, f"{folder}/out"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **allocator},
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None
@@ -239,16 +238,12 @@ def main() -> None:
             ("from tcpdump's pipe, packets/s", "≥ 1,000,000", f"{count / pipe:,.0f}"),
         ]
         for gigabytes in (0.5, 10):
-            for who, allocator in (
-                ("with the command line's allocator", {"ARROW_DEFAULT_MEMORY_POOL": "system"}),
-                ("as Python calls it", {}),
-            ):
-                runs = [to_parquet(path, int(gigabytes * 1e9), allocator) for _ in range(3 if gigabytes < 1 else 1)]
-                what = f"{gigabytes:g} GB of a pipe to Parquet {who}"
-                rows += [
-                    (f"{what}, GB/s", "≥ 0.8", f"{max(rate for rate, _ in runs) / 1e9:.2f}"),
-                    (f"{what}, MiB resident at most", "≤ 200", f"{max(resident for _, resident in runs):.0f}"),
-                ]
+            runs = [to_parquet(path, int(gigabytes * 1e9)) for _ in range(3 if gigabytes < 1 else 1)]
+            what = f"{gigabytes:g} GB of a pipe to Parquet"
+            rows += [
+                (f"{what}, GB/s", "≥ 0.8", f"{max(rate for rate, _ in runs) / 1e9:.2f}"),
+                (f"{what}, MiB resident at most", "≤ 200", f"{max(resident for _, resident in runs):.0f}"),
+            ]
         each = ours / count
         for name, function, part, asked in (
             ("tshark -T fields → read_csv", with_tshark, 100_000, "250, 300"),
