@@ -145,8 +145,6 @@ def _read(request: options.ReadRequest) -> None:
 
 
 def _to_parquet(request: options.ReadRequest) -> int:
-    # pyarrow's own allocator keeps 20 MiB more than it uses; it is chosen when pyarrow is imported.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     from podtracer_nb.tools import to_parquet
 
     written = to_parquet(request.path, str(request.to), overwrite=request.overwrite, **request.keywords())

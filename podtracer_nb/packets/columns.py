@@ -160,6 +160,11 @@ class ColumnMemory:
         """Return the numbers of the packets in rows `start` to `stop`, where they are written."""
         return self._numbers[start:stop]
 
+    def release(self) -> None:
+        """Hand the rows' pages back to the kernel: nothing may be read here until rows are written again."""
+        if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapping.madvise(mmap.MADV_DONTNEED)
+
     def take_over(self) -> None:
         """Let the dissector write here from the first row on: after another memory of the same dissector."""
         self._prepared = 0

@@ -32,6 +32,7 @@ ROW_GROUP = 1 << 18
 PART = 4 * ROW_GROUP
 """Rows of a part."""
 
+_BESIDE = 0.25  # how much of a group is dissected while the one before is written
 _TEMPORARY = ".podtracer-part.tmp"
 _HEAD = "part-000000.parquet"
 _SCHEMA = "ARROW:schema"
@@ -159,9 +160,8 @@ def write(
         capture.begin()  # what is no capture leaves no folder behind
         _prepare(folder, overwrite)
         try:
-            with _lean_memory():
-                writing = _Writing(capture, folder, progress)
-                interrupted = writing.run()
+            writing = _Writing(capture, folder, progress)
+            interrupted = writing.run()
         finally:
             (folder / _TEMPORARY).unlink(missing_ok=True)
         return Written(
@@ -185,6 +185,7 @@ class _Writing:
         self._file: Any = None
         self._rows_here = 0
         self._filling = self._interrupted = False
+        self._failure: BaseException | None = None
         self.parts: list[Path] = []
         # One table is being written, and one filled: what is asked for waits until there is room for it.
         self._work: queue.Queue[Any] = queue.Queue(maxsize=1)
@@ -196,33 +197,48 @@ class _Writing:
         self._leave_head()
         thread = threading.Thread(target=self._write_on, name="podtracer-parquet", daemon=True)
         thread.start()
-        failure: BaseException | None = None
         try:
             with self._interrupts_wait():
                 more = True
                 while more and not self._interrupted:
-                    try:
-                        self._filling = True
-                        more = self._groups.fill()
-                    except KeyboardInterrupt:
-                        self._interrupted = True
-                    except OSError as error:
-                        failure, more = error, False
-                    finally:
-                        self._filling = False
+                    # Beside the writing only a part, so that two groups are never both there in full; then the rest.
+                    more = self._fill(_BESIDE)
+                    self._wait()
+                    if more and not self._interrupted:
+                        more = self._fill(1.0)
                     self._hand_over()
         except OSError as error:
-            failure = error
+            self._failure = error
         finally:
             self._work.put(None)
             thread.join()
         with contextlib.suppress(queue.Empty):
             while True:
-                failure = self._free.get_nowait() or failure
-        self._leave_head(quietly=failure is not None)
-        if failure is not None:
-            raise failure
+                self._failure = self._free.get_nowait() or self._failure
+        self._leave_head(quietly=self._failure is not None)
+        if self._failure is not None:
+            raise self._failure
         return self._interrupted
+
+    def _fill(self, part: float) -> bool:
+        """Dissect until a part of the group is there; return whether to go on."""
+        try:
+            self._filling = True
+            return self._groups.fill(part)
+        except KeyboardInterrupt:
+            self._interrupted = True
+        except OSError as error:
+            self._failure = error
+        finally:
+            self._filling = False
+        return False
+
+    def _wait(self) -> None:
+        """Wait till the rows handed over last are written."""
+        wrong = self._free.get()
+        if wrong is not None:
+            raise wrong
+        self._groups.release()
 
     @contextlib.contextmanager
     def _interrupts_wait(self) -> Iterator[None]:
@@ -254,13 +270,11 @@ class _Writing:
         return {"capture": info}
 
     def _hand_over(self) -> None:
-        """Give the rows to the other thread, as soon as it is done with those before."""
+        """Give the rows to the other thread, which is done with those before."""
         rows, memory, first = self._groups.rows, self._groups.memory, self._groups.first
         if not rows:
+            self._free.put(None)
             return
-        wrong = self._free.get()
-        if wrong is not None:
-            raise wrong
         table = self._tables.table(
             self._schema, memory, rows, first, self._capture.comments, self._capture.decapsulated
         )
@@ -354,19 +368,6 @@ class _Writing:
                 temporary.unlink(missing_ok=True)
             if not quietly:
                 raise
-
-
-@contextlib.contextmanager
-def _lean_memory() -> Iterator[None]:
-    """Let pyarrow allocate as the rest of the process does: a pool of its own keeps 20 MiB more than it uses."""
-    import pyarrow as pa
-
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.system_memory_pool())
-    try:
-        yield
-    finally:
-        pa.set_memory_pool(before)
 
 
 def _require_pyarrow() -> None:

@@ -734,13 +734,21 @@ class RowGroups:
         """The columns."""
         return self._reader._memory
 
-    def fill(self) -> bool:
-        """Dissect until the memory is full; return False when the capture ends before. An interrupt loses nothing."""
+    def fill(self, part: float = 1.0) -> bool:
+        """Dissect until that part of the memory is full; return False when the capture ends before.
+
+        An interrupt loses nothing.
+        """
         reader = self._reader
-        while self.rows < self._most:
-            if not reader._advance(self._most - self.rows, pump=reader._input.whole is None):
+        most = max(1, int(self._most * part))
+        while self.rows < most:
+            if not reader._advance(most - self.rows, pump=reader._input.whole is None):
                 return False
         return True
+
+    def release(self) -> None:
+        """Hand the pages of the other memory back: what was in it has been used up."""
+        self._other.release()
 
     def turn(self, most: int) -> bool:
         """Go on in the other memory; begin tables again that have more than `most` entries, and return whether any."""

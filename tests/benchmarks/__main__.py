@@ -153,8 +153,6 @@ def to_parquet(path: Path, size: int) -> tuple[float, float]:
             [sys.executable, "-c", program, f"{folder}/out"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # As the command line sets it.
-            env={**os.environ, "ARROW_DEFAULT_MEMORY_POOL": "system"},
         ) as process,
     ):
         assert process.stdin is not None and process.stdout is not None
@@ -240,10 +238,11 @@ def main() -> None:
             ("from tcpdump's pipe, packets/s", "≥ 1,000,000", f"{count / pipe:,.0f}"),
         ]
         for gigabytes in (0.5, 10):
-            rate, resident = max(to_parquet(path, int(gigabytes * 1e9)) for _ in range(3 if gigabytes < 1 else 1))
+            runs = [to_parquet(path, int(gigabytes * 1e9)) for _ in range(3 if gigabytes < 1 else 1)]
+            what = f"{gigabytes:g} GB of a pipe to Parquet"
             rows += [
-                (f"{gigabytes:g} GB of a pipe to Parquet, GB/s", "≥ 0.8", f"{rate / 1e9:.2f}"),
-                (f"{gigabytes:g} GB of a pipe to Parquet, MiB resident", "≤ 200", f"{resident:.0f}"),
+                (f"{what}, GB/s", "≥ 0.8", f"{max(rate for rate, _ in runs) / 1e9:.2f}"),
+                (f"{what}, MiB resident at most", "≤ 200", f"{max(resident for _, resident in runs):.0f}"),
             ]
         each = ours / count
         for name, function, part, asked in (
