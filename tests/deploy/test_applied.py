@@ -71,7 +71,8 @@ def test_the_api_server_accepts_the_sample(shop: Kubectl) -> None:
 
 
 def test_the_sample_s_client_is_answered(shop: Kubectl) -> None:
-    (pod,) = shop.json("--namespace", "shop", "get", "pods", "--selector=app=client")["items"]
+    found = shop.json("--namespace", "shop", "get", "pods", "--selector=app=client")["items"]
+    (pod,) = [each for each in found if "deletionTimestamp" not in each["metadata"]]
     assert pod["status"]["containerStatuses"][0]["ready"]
 
 
