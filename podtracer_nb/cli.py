@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from podtracer_nb import options
@@ -88,6 +89,10 @@ def _carry_out(request: options.Request) -> int:
             _read(request)
         case options.ReadRequest():
             return _to_parquet(request)
+        case options.ToolsRequest():
+            from podtracer_nb.tools import list_tools
+
+            print(list_tools().drop(columns=["path", "gives"]).to_string(index=False, na_rep="-"))
         case options.DemoRequest(action):
             _demo(action)
         case options.DoctorRequest():
@@ -168,7 +173,9 @@ def _run(request: options.RunRequest) -> int:
         raise InputError("no tool named; write podtracer run TOOL --pod POD -- ARGS")
     if (request.stdout or _dash(request.arguments)) and sys.stdout.isatty() and not request.text:
         raise InputError("-s writes the tool's own bytes: send them into a file or a program, as in -s | tcpdump -r -")
-    with open_session(request.tool, request.arguments, **request.keywords()) as session:
+    # In a shell a tool's own words are what is wanted, but of a format that was named.
+    text = request.text or (request.parse is None and PurePath(request.tool).name != "tcpdump")
+    with open_session([(request.tool, request.arguments)], **{**request.keywords(), "text": text}) as session:
         kept = request.file is not None or session.jobs[0].command.file is not None
         wants_stdout = request.stdout or _dash(request.arguments)
         if wants_stdout and len(session.jobs) > 1:

@@ -31,6 +31,7 @@ __all__ = [
     "ReadRequest",
     "Request",
     "RunRequest",
+    "ToolsRequest",
     "UseRequest",
     "VersionRequest",
     "complete",
@@ -68,6 +69,8 @@ class RunRequest:
     count: int | None = None
     snaplen: int | None = None
     text: bool = False
+    parse: str | None = None
+    allow_change: bool = False
     stdout: bool = False
     out: str | None = None
     shell: bool = False
@@ -139,6 +142,13 @@ class DoctorRequest:
 
 
 @dataclass(frozen=True)
+class ToolsRequest:
+    """List the tools whose results become tables."""
+
+    out: str | None = None
+
+
+@dataclass(frozen=True)
 class UseRequest:
     """Set the defaults of later lines in this notebook; empty values and no `clear`: show them."""
 
@@ -159,7 +169,15 @@ class VersionRequest:
 
 
 Request = (
-    RunRequest | PodsRequest | ReadRequest | DemoRequest | DoctorRequest | UseRequest | HelpRequest | VersionRequest
+    RunRequest
+    | PodsRequest
+    | ReadRequest
+    | DemoRequest
+    | DoctorRequest
+    | ToolsRequest
+    | UseRequest
+    | HelpRequest
+    | VersionRequest
 )
 
 
@@ -320,7 +338,9 @@ _packets = _options(
     # tcpdump's own limit is a C int.
     click.option("--count", type=click.IntRange(min=1, max=2**31 - 1), help="Stop after this many packets."),
     click.option("--snaplen", type=click.IntRange(min=1, max=262144), help="Bytes kept of each packet."),
-    click.option("--text", is_flag=True, help="tcpdump's printed lines, in place of packets."),
+    click.option("--text", is_flag=True, help="The tool's printed lines, in place of packets or a table."),
+    click.option("--parse", metavar="FORMAT", help="Lines of any tool as a table: json, jsonl, csv, tsv, kv, jc:NAME."),
+    click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
 )
 
@@ -346,7 +366,7 @@ def grammar() -> None:
 @_limits
 @_output
 def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], **values: Any) -> RunRequest:
-    """Run TOOL inside the target: tcpdump becomes packets, any other tool its lines."""
+    """Run TOOL inside the target: tcpdump becomes packets, a tool of `tools` a table, any other its lines."""
     given: list[str] = []
     for text in arguments:
         try:
@@ -413,6 +433,13 @@ def _demo(action: str) -> DemoRequest:
 def _doctor(**values: Any) -> DoctorRequest:
     """Check rights, processes, runtimes, the cluster's API and tools; say what mends each that is missing."""
     return DoctorRequest(**values)
+
+
+@grammar.command("tools")
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
+def _tools(out: str | None) -> ToolsRequest:
+    """List the tools whose results become tables, and which of them are here."""
+    return ToolsRequest(out)
 
 
 @grammar.command("version")

@@ -48,6 +48,29 @@ class PodtraceAccessor:
         """Whether the run was interrupted, so that the frame holds what came before."""
         return bool(self.meta.get("interrupted", False))
 
+    def table(self, name: str) -> pd.DataFrame:
+        """Return another of the tables that the tool's output has, made from the recording when it is asked for.
+
+        Parameters
+        ----------
+        name
+            One of `meta["tables"]`.
+
+        Raises
+        ------
+        InputError
+            There is no such table, or this frame is not a tool's table.
+        CaptureError
+            The recording is gone.
+
+        Examples
+        --------
+        >>> frame.podtrace.table("summary")  # doctest: +SKIP
+        """
+        from podtracer_nb.tools.frames import table  # only who asks needs the tools
+
+        return table(self.meta, name)
+
     def raw(self, frame: int, target: str | None = None) -> bytes:
         """Return the bytes of one packet, as captured.
 

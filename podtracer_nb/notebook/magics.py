@@ -112,6 +112,8 @@ class PodtraceMagics(Magics):
             case options.PodsRequest():
                 pods = podtracer_nb.pods(**request.keywords())
                 return self._hand_over(pods, request.out)
+            case options.ToolsRequest():
+                return self._hand_over(podtracer_nb.list_tools(), request.out)
             case options.DoctorRequest():
                 return self._hand_over(podtracer_nb.doctor(**request.keywords()), request.out)
             case options.ReadRequest():

@@ -1,4 +1,4 @@
-"""WHAT runs: one file a tool.
+"""WHAT runs: one file a tool, in `known/`.
 
 How its argv is made fit for machines, and how its output becomes a frame; `run` and `Session` carry that out.
 """
@@ -6,18 +6,29 @@ How its argv is made fit for machines, and how its output becomes a frame; `run`
 from podtracer_nb.tools.api import pods, read_pcap, run
 from podtracer_nb.tools.diagnosis import doctor
 from podtracer_nb.tools.large import read_parquet, scan, to_parquet
-from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session
-from podtracer_nb.tools.tool import Command, Options, Tool
+from podtracer_nb.tools.registry import list_tools
+from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session, Task
+from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
+from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant
 
 __all__ = [
     "ENDINGS",
+    "Change",
+    "Column",
     "Command",
     "Job",
     "Options",
+    "Parsed",
     "Progress",
     "Session",
+    "Table",
+    "Task",
+    "Text",
     "Tool",
+    "Unreadable",
+    "Variant",
     "doctor",
+    "list_tools",
     "pods",
     "read_parquet",
     "read_pcap",

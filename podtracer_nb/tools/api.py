@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import CaptureError, InputError, PodtracerError
-from podtracer_nb.tools.session import Progress, Session
+from podtracer_nb.tools.session import Progress, Session, Task
 from podtracer_nb.tools.tool import Options
 
 if TYPE_CHECKING:
@@ -22,8 +22,7 @@ __all__ = ["open_session", "pods", "read_pcap", "run"]
 
 
 def open_session(
-    tool: str,
-    args: Sequence[str] = (),
+    commands: Sequence[tuple[str, Sequence[str]]],
     *,
     pod: str | Iterable[str] | None = None,
     selector: str | None = None,
@@ -43,22 +42,26 @@ def open_session(
     count: int | None = None,
     snaplen: int | None = None,
     text: bool = False,
+    parse: str | None = None,
+    allow_change: bool = False,
 ) -> Session[object]:
-    """Resolve the targets and start the tool in each; the caller reads the session's jobs. See `run`."""
-    if isinstance(args, str) or not all(isinstance(word, str) for word in args):
-        raise InputError("args is a list of words: ['-i', 'eth0', '-c', '5'], not one string, and no numbers")
+    """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run`."""
+    for _, args in commands:
+        if isinstance(args, str) or not all(isinstance(word, str) for word in args):
+            raise InputError("args is a list of words: ['-i', 'eth0', '-c', '5'], not one string, and no numbers")
     if pid is not None and not isinstance(pid, int):
         raise InputError(f"pid={pid!r} has to be a number")
     for name, value in (("timer", timer), ("max_bytes", max_bytes), ("count", count), ("snaplen", snaplen)):
         if value is not None and not (isinstance(value, int | float) and 0 < value < _LARGEST):
             raise InputError(f"{name}={value!r} has to be a number greater than 0")
-    for name, word in (("filter", filter), ("interface", interface)):
+    for name, word in (("filter", filter), ("interface", interface), ("parse", parse)):
         if word is not None and not isinstance(word, str):
             raise InputError(f"{name}={word!r} has to be text")
     if isinstance(ns, str):
         ns = ns.split(",")
     named = (pod,) if isinstance(pod, str) else tuple(pod or ())
-    words = [tool, *args, *named, *(os.fspath(each) for each in (file, netns, kubeconfig) if each is not None)]
+    words = [word for tool, args in commands for word in (tool, *args)]
+    words += [*named, *(os.fspath(each) for each in (file, netns, kubeconfig) if each is not None)]
     words += [each for each in (selector, namespace, container, filter, interface, context) if each is not None]
     for each in words:
         _check_text(each)
@@ -73,14 +76,14 @@ def open_session(
         context=context,
         kubeconfig=os.fspath(kubeconfig) if kubeconfig is not None else None,
     )
+    options = Options(filter, interface, count, snaplen, text, parse)
     return Session(
-        tool,
-        tuple(args),
+        [Task(tool, tuple(args), options) for tool, args in commands],
         chosen,
         kinds=tuple(ns),
-        options=Options(filter, interface, count, snaplen, text),
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
         file=Path(file) if file is not None else None,
+        allow_change=allow_change,
     )
 
 
@@ -120,6 +123,8 @@ def run(
     count: int | None = None,
     snaplen: int | None = None,
     text: bool = False,
+    parse: str | None = None,
+    allow_change: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
     """Run a network tool inside a target's namespaces and return its output as a frame.
@@ -127,7 +132,7 @@ def run(
     Parameters
     ----------
     tool
-        The program: `tcpdump` gives packets, any other its lines.
+        The program: `tcpdump` gives packets, those of `podtracer_nb.list_tools` their tables, any other its lines.
     args
         The program's own words, given to it as they are, never through a shell.
     pod
@@ -146,16 +151,23 @@ def run(
         Bytes of output after which the tool is asked to stop.
     file
         Where to leave the recording, on this machine; default: the directory of recordings.
-    filter, interface, count, snaplen, text
+    filter, interface, count, snaplen
         tcpdump's: a pcap-filter(7) expression, checked before anything starts; the interface; how many packets; how
-        many bytes of each; its printed lines in place of packets.
+        many bytes of each.
+    text
+        The tool's printed lines, in place of packets or a table.
+    parse
+        How the lines of any tool become a table: json, jsonl, csv, tsv, kv, jc:NAME.
+    allow_change
+        Let a tool alter the target (`ip addr add`, `sysctl -w`), which is refused otherwise.
     progress
         Called about four times a second with a `Progress`, and once at the end.
 
     Returns
     -------
     pandas.DataFrame
-        tcpdump: a row a packet, with the columns of `podtracer_nb.packets.schema`. Any other tool: `time`
+        tcpdump: a row a packet, with the columns of `podtracer_nb.packets.schema`. A tool of `list_tools`: its
+        table; where its output is in no form that we know, and for any other tool, its lines: `time`
         (datetime64[ns, UTC]), `stream` (category), `line` (str). Several targets: also `target`, `node` (category),
         rows by time. `attrs["podtracer"]` says what was run, where, when, what it dropped and where the bytes are.
 
@@ -180,8 +192,7 @@ def run(
     from podtracer_nb.tools import frames
 
     session = open_session(
-        tool,
-        args,
+        [(tool, args)],
         pod=pod,
         selector=selector,
         namespace=namespace,
@@ -200,6 +211,8 @@ def run(
         count=count,
         snaplen=snaplen,
         text=text,
+        parse=parse,
+        allow_change=allow_change,
     )
     with session:
         results = session.each(frames.read_job, progress)

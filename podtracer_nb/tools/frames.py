@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born with `df.podtrace`
 from podtracer_nb import packets
-from podtracer_nb.errors import ToolFailed
+from podtracer_nb.errors import CaptureError, InputError, ToolFailed
 from podtracer_nb.targets import departed
 from podtracer_nb.tools.lines import Lines
+from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.session import Counted, Job, last_line
+from podtracer_nb.tools.table import Parsed, Text, Unreadable
+from podtracer_nb.tools.tool import Options
 
-__all__ = ["merge", "read_job", "settle"]
+__all__ = ["made", "merge", "read_job", "settle", "table"]
 
 # A classic pcap's header (pcap-savefile(5)): what a capture that ended before its first byte would have begun with.
 _EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
@@ -22,12 +27,15 @@ _EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
 
 def read_job(job: Job) -> pd.DataFrame:
     """Read one job to its end and return its frame, with provenance."""
-    frame = _packets(job) if job.command.output == "packets" else _lines(job)
-    made = frame.attrs.get("podtracer", {})
-    if "capture" in made:
+    frame = {"packets": _packets, "table": _table, "lines": _lines}[job.command.output](job)
+    described = frame.attrs.get("podtracer", {})
+    if "capture" in described:
         # It was read while it grew, as a stream; its bytes are in the recording.
-        made["capture"]["path"] = str(job.recording)
-    frame.attrs["podtracer"] = {**made, **settle(job)}
+        described["capture"]["path"] = str(job.recording)
+    settled = settle(job)
+    if "unreadable" in described:
+        settled["notes"].insert(0, f"{job.tool.name}'s output is in no form that we know: {described['unreadable']}")
+    frame.attrs["podtracer"] = {**described, **settled}
     return frame
 
 
@@ -75,7 +83,82 @@ def _packets(job: Job) -> pd.DataFrame:
         return packets.read(_EMPTY)
 
 
+def _table(job: Job) -> pd.DataFrame:
+    """Return a tool's first table; where its output is in no form that we know, its lines and a note that says so."""
+    parse = job.command.parse
+    if parse is None:
+        return _lines(job)
+    counted = job.count = Counted()
+    for output in job.run.events():
+        counted.bytes += len(output.data)
+    status = job.run.wait()
+    text = Text(
+        job.task.arguments,
+        job.recording.read_bytes().decode("utf-8", errors="replace"),
+        job.run.stderr,
+        status.exit_code if status.reason == "exit" else None,
+        status.started,
+        lambda: _collected(job).timed(),
+    )
+    try:
+        return made(parse(text))
+    except Unreadable as error:
+        frame = _lines(job)
+        frame.attrs["podtracer"] = {"unreadable": str(error)}
+        return frame
+
+
+def made(parsed: Parsed) -> pd.DataFrame:
+    """Return the first table's frame; its provenance says what the table is and what else there is."""
+    table, rows = parsed.tables[0]
+    frame = table.frame(rows)
+    frame.attrs["podtracer"] = {
+        "table": {"name": table.name, "key": list(table.key)},
+        "units": {each.name: each.unit for each in table.columns if each.unit and each.name in frame},
+        "tables": [each.name for each, _ in parsed.tables],
+        "facts": dict(parsed.facts),
+    }
+    return frame
+
+
+def table(meta: Mapping[str, Any], name: str) -> pd.DataFrame:
+    """Return another table of a run, read again from its recordings; with several targets, with the column `target`.
+
+    Raises
+    ------
+    InputError
+        There is no such table.
+    CaptureError
+        A recording is gone.
+    """
+    if name not in meta.get("tables", ()):
+        has = ", ".join(meta.get("tables", ())) or "none: its output was not a table"
+        raise InputError(f"no table {name!r} in this result; it has {has}")
+    arguments = tuple(meta["arguments"])
+    command = find(meta["tool"]).command(arguments, Options(parse=meta.get("parse")), False)
+    parts = []
+    for path, target in zip(meta["recordings"], meta["targets"], strict=True):
+        try:
+            written = Path(path).read_bytes().decode("utf-8", errors="replace")
+        except OSError as error:
+            raise CaptureError(f"the recording {path} cannot be read: {error.strerror}") from error
+        text = Text(arguments, written, meta["stderr"], meta["exit_code"], datetime.fromisoformat(meta["started"]))
+        if command.parse is None:
+            raise InputError(f"{meta['tool']} gives no tables any more: this frame is of another version")
+        found = {each.name: each.frame(rows) for each, rows in command.parse(text).tables}
+        part = found[name] if name in found else pd.DataFrame()
+        if len(meta["targets"]) > 1:
+            label = f"{target.get('namespace', '')}/{target['pod']}".removeprefix("/")
+            part.insert(0, "target", label)
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else pd.concat(parts, ignore_index=True)
+
+
 def _lines(job: Job) -> pd.DataFrame:
+    return _collected(job).frame()
+
+
+def _collected(job: Job) -> Lines:
     lines = Lines()
     counted = job.count = Counted()
     for output in job.run.events():
@@ -84,36 +167,38 @@ def _lines(job: Job) -> pd.DataFrame:
         if job.interrupted and not job.run.running:
             # The tool has ended and left more than anybody wants to wait for: the rest stays in the recording.
             break
-    return lines.frame()
+    return lines
 
 
 def merge(frames: Sequence[pd.DataFrame], jobs: Sequence[Job]) -> pd.DataFrame:
-    """Return one frame of several targets' frames, by time, with the columns `target` and `node` (category).
+    """Return one frame of several targets' frames, with the columns `target` and `node` (category).
 
-    The index keeps each packet's number in its own target's capture.
+    Packets and lines are in the order of their time, and a packet's index keeps its number in its own target's capture;
+    rows without a time stay in the order of the targets, and are numbered anew.
     """
+    labels = [job.target.label for job in jobs]
     if len(frames) == 1:
         frame = frames[0]
-        provenance = frame.attrs["podtracer"]
-        frame.attrs["podtracer"] = _combined([provenance], provenance.get("capture"))
+        frame.attrs["podtracer"] = _combined([frame.attrs["podtracer"]], labels)
         return frame
     parts = [frame.copy(deep=False) for frame in frames]
-    for name in parts[0].columns:
-        if isinstance(parts[0][name].dtype, pd.CategoricalDtype):
+    for name in dict.fromkeys(name for part in parts for name in part.columns):
+        having = [part for part in parts if name in part.columns]
+        if all(isinstance(part[name].dtype, pd.CategoricalDtype) for part in having):
             # Frames' dictionaries differ; concat of different categories would decay to plain strings.
-            union = parts[0][name].cat.categories
-            for part in parts[1:]:
+            union = having[0][name].cat.categories
+            for part in having[1:]:
                 union = union.append(part[name].cat.categories.difference(union, sort=False))
-            for part in parts:
+            for part in having:
                 part[name] = part[name].cat.set_categories(union)
-    labels = [job.target.label for job in jobs]
     nodes = [job.target.node for job in jobs]
     for part, label, node in zip(parts, labels, nodes, strict=True):
         part.insert(0, "target", _constant(label, labels, len(part)))
         part.insert(1, "node", _constant(node, nodes, len(part)))
         part.attrs = {}
-    merged = pd.concat(parts).sort_values("time", kind="stable")
-    merged.attrs["podtracer"] = _combined([frame.attrs["podtracer"] for frame in frames], None)
+    timed = all("time" in part.columns for part in parts)
+    merged = pd.concat(parts).sort_values("time", kind="stable") if timed else pd.concat(parts, ignore_index=True)
+    merged.attrs["podtracer"] = _combined([frame.attrs["podtracer"] for frame in frames], labels)
     return merged
 
 
@@ -121,8 +206,8 @@ def _constant(value: str, values: Sequence[str], rows: int) -> Any:
     return pd.Categorical([value], categories=list(dict.fromkeys(values))).repeat(rows)
 
 
-def _combined(each: Sequence[dict[str, Any]], capture: dict[str, Any] | None) -> dict[str, Any]:
-    """Return one provenance of several runs of one tool."""
+def _combined(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Any]:
+    """Return one provenance of several runs of one tool: what each has of its own as a list, or by its target."""
     drops: dict[str, int] = {}
     for one in each:
         for name, count in one["drops"].items():
@@ -131,6 +216,7 @@ def _combined(each: Sequence[dict[str, Any]], capture: dict[str, Any] | None) ->
     return {
         "tool": first["tool"],
         "argv": first["argv"],
+        "arguments": first["arguments"],
         "targets": [one["target"] for one in each],
         "started": min(one["started"] for one in each),
         "ended": max(one["ended"] for one in each),
@@ -145,5 +231,21 @@ def _combined(each: Sequence[dict[str, Any]], capture: dict[str, Any] | None) ->
         "drops": drops,
         "notes": list(dict.fromkeys(note for one in each for note in one["notes"])),
         "stderr": "".join(one["stderr"] for one in each)[-2000:],
-        **({"capture": capture} if capture else {"captures": [one.get("capture") for one in each]}),
+        **{word: first[word] for word in ("parse", "change", "table", "tables", "units") if word in first},
+        **_apart("capture", "captures", each),
+        **_facts(each, labels),
     }
+
+
+def _facts(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Any]:
+    """Return what the tools said of the whole: of one target as it is, of several by target."""
+    if not any("facts" in one for one in each):
+        return {}
+    facts = [one.get("facts", {}) for one in each]
+    return {"facts": facts[0] if len(each) == 1 else dict(zip(labels, facts, strict=True))}
+
+
+def _apart(one_word: str, many_words: str, each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    if one_word not in each[0]:
+        return {}
+    return {one_word: each[0][one_word]} if len(each) == 1 else {many_words: [one.get(one_word) for one in each]}

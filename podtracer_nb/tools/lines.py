@@ -1,41 +1,18 @@
-"""Any tool that we do not know: its output lines, with the time at which each arrived and the stream it came from."""
+"""Output as lines, with the time at which each arrived and the stream it came from."""
 
 from __future__ import annotations
 
 import codecs
 from typing import TYPE_CHECKING
 
-from podtracer_nb.errors import InputError
-from podtracer_nb.tools.tool import Command, Options, Tool
-
 if TYPE_CHECKING:
     import pandas as pd
 
     from podtracer_nb.execution import Output
 
-__all__ = ["COLUMNS", "Lines", "any_tool"]
+__all__ = ["COLUMNS", "Lines"]
 
 COLUMNS = ("time", "stream", "line")
-
-# Debian's packages of the tools that people run in pods, for the line that says what to install.
-_PACKAGES = {
-    "ip": "iproute2", "ss": "iproute2", "tc": "iproute2", "bridge": "iproute2", "nstat": "iproute2",
-    "ping": "iputils-ping", "tracepath": "iputils-tracepath", "dig": "bind9-dnsutils", "nslookup": "bind9-dnsutils",
-    "host": "bind9-host", "nft": "nftables", "nc": "netcat-openbsd", "netstat": "net-tools", "arp": "net-tools",
-    "route": "net-tools", "ifconfig": "net-tools", "ps": "procps", "sysctl": "procps", "mtr": "mtr-tiny",
-}  # fmt: skip
-
-
-def any_tool(name: str) -> Tool:
-    """Return the tool `name`, of which we know nothing but its name."""
-
-    def prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
-        if options.given():
-            words = ", ".join(f"--{each}" for each in options.given())
-            raise InputError(f"{words} is for tcpdump; {name} takes its own options after --")
-        return Command((name, *arguments))
-
-    return Tool(name, _PACKAGES.get(name, ""), prepare)
 
 
 class Lines:
@@ -78,13 +55,21 @@ class Lines:
         self._streams.append(stream)
         self._lines.append(line.removesuffix("\r"))
 
+    def timed(self) -> list[tuple[int, str, str]]:
+        """Return the lines so far: time in nanoseconds since the epoch, stream, line."""
+        self._finish()
+        return list(zip(self._times, self._streams, self._lines, strict=True))
+
+    def _finish(self) -> None:
+        for stream, (rest, time_ns) in self._rests.items():
+            self._append(time_ns, stream, rest)
+        self._rests.clear()
+
     def frame(self) -> pd.DataFrame:
         """Return the lines so far: `time` (datetime64[ns, UTC]), `stream` (category), `line` (str)."""
         import pandas as pd
 
-        for stream, (rest, time_ns) in self._rests.items():
-            self._append(time_ns, stream, rest)
-        self._rests.clear()
+        self._finish()
         return pd.DataFrame(
             {
                 "time": pd.to_datetime(self._times, utc=True, unit="ns").astype("datetime64[ns, UTC]"),

@@ -1,4 +1,4 @@
-"""One session: a tool started in one or several targets, watched until each has ended.
+"""One session: one or several tools started in one or several targets, watched until each has ended.
 
 A target's output is read in a thread of its own; the main thread waits, reports progress, and on an interrupt asks
 every tool to stop and then goes on waiting: what was captured is read to its end.
@@ -11,21 +11,20 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Sequence
+from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
-from podtracer_nb.tools.lines import any_tool
-from podtracer_nb.tools.tcpdump import TCPDUMP
-from podtracer_nb.tools.tool import Command, Options, Tool
+from podtracer_nb.tools.registry import find
+from podtracer_nb.tools.tool import Change, Command, Options, Tool
 
-__all__ = ["ENDINGS", "Job", "Progress", "Session", "find"]
+__all__ = ["ENDINGS", "Job", "Progress", "Session", "Task"]
 
 Result = TypeVar("Result")
 
@@ -37,17 +36,26 @@ ENDINGS = {
     "disk": "stopped: the disk is full",
     "parent-gone": "stopped: its parent went away",
 }
-_TOOLS: Mapping[str, Tool] = {"tcpdump": TCPDUMP}
 _TICK = 0.25  # seconds between two reports of progress
 _REPORT = 2.0  # seconds between two questions for a tool's own counters, at the least
 _CHECK = 10.0  # seconds that a check of the argv may take
 
 
-def find(name: str) -> Tool:
-    """Return the tool `name`: one that we know, or one whose lines we give."""
-    if not name or name.startswith("-") or "\0" in name:
-        raise InputError(f"{name!r} is not the name of a tool")
-    return _TOOLS.get(name) or any_tool(name)
+@dataclass(frozen=True)
+class Task:
+    """What is to be run in each of the targets.
+
+    Attributes
+    ----------
+    tool, arguments
+        The program and its own words.
+    options
+        What our own parameters ask of it.
+    """
+
+    tool: str
+    arguments: tuple[str, ...] = ()
+    options: Options = field(default_factory=Options)
 
 
 @dataclass(frozen=True)
@@ -99,15 +107,18 @@ class Counted:
 class Job:
     """One tool in one target."""
 
+    task: Task
     tool: Tool
     target: targets.Target
     command: Command
     recording: Path
     run: execution.Run
     pin: targets.Pin
+    change: Change | None = None
     gone: str = ""
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
+    ended: bool = False
 
     def _command_notes(self) -> list[str]:
         """Return what was said of the argv; with several targets each has a file of its own."""
@@ -122,6 +133,7 @@ class Job:
         return {
             "tool": self.tool.name,
             "argv": list(self.command.argv),
+            "arguments": list(self.task.arguments),
             "target": describe(self.target),
             "started": status.started.isoformat(),
             "ended": status.ended.isoformat(),
@@ -135,6 +147,8 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
+            **({"change": asdict(self.change)} if self.change else {}),
+            **({"parse": self.task.options.parse} if self.task.options.parse else {}),
             "notes": [
                 *self._command_notes(),
                 *self.pin.notices,
@@ -161,59 +175,64 @@ class Session(Generic[Result]):
 
     Parameters
     ----------
-    tool, arguments
-        The program and its own words.
+    tasks
+        What runs in each target; all are started together.
     chosen
-        Where it runs: what `targets.resolve` found.
+        Where they run: what `targets.resolve` found.
     kinds
         The namespaces to enter.
-    options
-        What our own parameters ask of the tool.
     limits
         When to stop.
     file
-        Where to leave the recording; with several targets the pod's name is put before its suffix.
+        Where to leave the recording; with several targets the pod's name is put before its suffix, with several tasks
+        the tool's.
+    allow_change
+        Whether a tool may alter the target.
     """
 
     def __init__(
         self,
-        tool: str,
-        arguments: tuple[str, ...],
+        tasks: Sequence[Task],
         chosen: tuple[targets.Target, ...],
         *,
         kinds: tuple[str, ...] = ("net",),
-        options: Options | None = None,
         limits: execution.Limits | None = None,
         file: Path | None = None,
+        allow_change: bool = False,
     ) -> None:
-        if any("\0" in word for word in arguments):
+        if any("\0" in word for task in tasks for word in task.arguments):
             raise InputError("an argument holds a NUL byte, which no program can be given")
+        self.tasks = tuple(tasks)
         self.jobs: list[Job] = []
         self.interrupted = False
         self._report_at = 1.0
         self._opened = ExitStack()
-        self._tool = find(tool)
         limits = limits or execution.Limits()
+        tools = [find(task.tool) for task in tasks]
+        changes = [_change(tool, task, allow_change) for tool, task in zip(tools, tasks, strict=True)]
         try:
             if "mnt" not in kinds:
-                _installed(self._tool)
+                for tool in tools:
+                    _installed(tool)
             pins = [self._opened.enter_context(targets.pin(each, kinds)) for each in chosen]
-            commands = [
-                self._tool.prepare(arguments, options or Options(), "user" in each.entered or _in_user_namespace())
-                for each in pins
+            planned = [
+                (task, tool, change, held, _prepared(tool, task, held))
+                for held in pins
+                for task, tool, change in zip(tasks, tools, changes, strict=True)
             ]
-            for held, command in zip(pins, commands, strict=True):
-                _check(self._tool, command, held)
-            for each, held, command in zip(chosen, pins, commands, strict=True):
-                recording = self._recording(each, command, file, several=len(chosen) > 1)
+            for _, tool, _, held, command in planned:
+                _check(tool, command, held)
+            for task, tool, change, held, command in planned:
+                recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1)
                 started = execution.start(
                     held,
                     [*command.launcher, *command.argv],
                     recording=recording,
                     limits=replace(limits, linger=command.linger),
-                    metadata={"tool": self._tool.name, "target": describe(each)},
+                    metadata={"tool": tool.name, "target": describe(held.target)},
                 )
-                self.jobs.append(Job(self._tool, each, command, recording, self._opened.enter_context(started), held))
+                run = self._opened.enter_context(started)
+                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, change))
         except BaseException:
             self._opened.close()
             raise
@@ -227,12 +246,18 @@ class Session(Generic[Result]):
                 job.gone = why
                 job.run.stop(target_gone=True)
 
-    def _recording(self, target: targets.Target, command: Command, file: Path | None, *, several: bool) -> Path:
+    def _recording(
+        self, tool: Tool, target: targets.Target, command: Command, file: Path | None, *, several: bool
+    ) -> Path:
         wanted = file or command.file
         if wanted is None:
-            return execution.new_recording_path(self._tool.name, target.pod, command.suffix)
+            return execution.new_recording_path(tool.name, target.pod, command.suffix)
         wanted = wanted.expanduser().absolute()
-        return wanted.with_name(f"{wanted.stem}-{target.pod}{wanted.suffix}") if several else wanted
+        words = [target.pod] if several else []
+        if file is not None and len(self.tasks) > 1:
+            # The same tool may well stand in several lines.
+            words.append(f"{tool.name}-{len(self.jobs) + 1}")
+        return wanted.with_name("-".join([wanted.stem, *words]) + wanted.suffix) if words else wanted
 
     def __enter__(self) -> Self:
         return self
@@ -258,7 +283,7 @@ class Session(Generic[Result]):
         pool = ThreadPoolExecutor(len(self.jobs), thread_name_prefix="podtracer")
         futures: list[Future[Result]] = []
         try:
-            futures = [pool.submit(read, job) for job in self.jobs]
+            futures = [pool.submit(_to_its_end, read, job) for job in self.jobs]
             self._watch(futures, progress)
         finally:
             if not all(future.done() for future in futures):
@@ -267,9 +292,12 @@ class Session(Generic[Result]):
         return [future.exception() or future.result() for future in futures]
 
     def _watch(self, futures: list[Future[Result]], progress: Callable[[Progress], None] | None) -> None:
+        # What runs until it is stopped, beside what ends by itself, is there for its sake.
+        mixed = len({job.command.endless for job in self.jobs}) > 1
         while True:
             try:
-                running = wait(futures, timeout=_TICK).not_done
+                running = wait(futures, timeout=_TICK, return_when=FIRST_COMPLETED if mixed else ALL_COMPLETED).not_done
+                mixed = mixed and not self._stop_endless()
                 if progress is not None:
                     progress(self.progress(len(running)))
                 if not running:
@@ -282,20 +310,51 @@ class Session(Generic[Result]):
                     job.interrupted = True
                 threading.Thread(target=self.stop, name="podtracer-stop", daemon=True).start()
 
+    def _stop_endless(self) -> bool:
+        """Stop what has no end of its own where all else has ended, and tell whether it is so."""
+        if not all(job.ended for job in self.jobs if not job.command.endless):
+            return False
+        for job in self.jobs:
+            job.run.stop()
+        return True
+
     def progress(self, running: int) -> Progress:
         """Return how far the session is."""
-        packets = sum(job.count.packets for job in self.jobs) if self.jobs[0].command.output == "packets" else None
+        captures = [job for job in self.jobs if job.command.output == "packets"]
+        packets = sum(job.count.packets for job in captures) if captures else None
         elapsed = time.monotonic() - self.began
         if running and elapsed >= self._report_at:
             # Ever more seldom: the answers go to standard error, of which only so much is kept.
             self._report_at = elapsed + max(_REPORT, elapsed / 30)
             for job in self.jobs:
-                if self._tool.reports_after and self._tool.reports_after in job.run.stderr:
+                if job.tool.reports_after and job.tool.reports_after in job.run.stderr:
                     job.run.report()
-        counts = [self._tool.summary(job.run.stderr).get("dropped_by_kernel") for job in self.jobs]
+        counts = [job.tool.summary(job.run.stderr).get("dropped_by_kernel") for job in self.jobs]
         known = [count for count in counts if count is not None]
         drops = sum(known) if known else None
         return Progress(elapsed, packets, sum(job.count.bytes for job in self.jobs), drops, running, done=not running)
+
+
+def _to_its_end(read: Callable[[Job], Result], job: Job) -> Result:
+    try:
+        return read(job)
+    finally:
+        job.ended = True
+
+
+def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
+    """Refuse what would alter the target, unless that is allowed."""
+    change = tool.change(task.arguments)
+    if change is not None and not allowed:
+        raise InputError(
+            f"this {change.what} in the target: {tool.name} {' '.join(task.arguments)}; "
+            "add --allow-change if that is what you want"
+        )
+    return change
+
+
+def _prepared(tool: Tool, task: Task, held: targets.Pin) -> Command:
+    return tool.command(task.arguments, task.options, "user" in held.entered or _in_user_namespace())
 
 
 def _installed(tool: Tool) -> None:

@@ -11,9 +11,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from podtracer_nb import targets, tools
+from podtracer_nb import targets
+from podtracer_nb.tools.inside import allow_setgroups
 
-SETGROUPS = Path(tools.__file__).with_name("allow_setgroups.py")
+SETGROUPS = Path(allow_setgroups.__file__)
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:

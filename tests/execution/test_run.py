@@ -17,7 +17,7 @@ import pytest
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
 from podtracer_nb.execution import Limits, start
-from podtracer_nb.tools import allow_setgroups
+from podtracer_nb.tools.inside import allow_setgroups
 from tests.machine import needs
 from tests.targets.namespaces import alive, children, holder, until
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from podtracer_nb.errors import InputError, PrivilegeError, TargetError
 from podtracer_nb.tools import Options
-from podtracer_nb.tools.tcpdump import TCPDUMP
+from podtracer_nb.tools.known.tcpdump import TCPDUMP
 
 
 def argv(*words: str, **options: object) -> tuple[str, ...]:

@@ -14,9 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError, ToolFailed
+from podtracer_nb.tools.inside import allow_setgroups
 from podtracer_nb.tools.tool import Command, Options, Tool
 
-__all__ = ["TCPDUMP"]
+__all__ = ["TCPDUMP", "TOOLS"]
 
 _SHORT = "aAbB:c:C:dDeE:fF:G:hHi:Ij:JKlLm:M:nNOpqQ:r:s:StT:uUvV:w:W:xXy:Yz:Z:#"
 _LONG = [
@@ -42,7 +43,7 @@ _BUFFER = "16384"
 _LINGER = 1.1
 
 # As uid 0 tcpdump calls setgroups(2) whatever -Z says, and ends when that fails, as it does in a user namespace.
-_LAUNCHER = str(Path(__file__).with_name("allow_setgroups.py"))
+_LAUNCHER = allow_setgroups.__file__
 
 
 def _prepare(arguments: tuple[str, ...], options: Options, unprivileged: bool) -> Command:
@@ -55,6 +56,7 @@ def _prepare(arguments: tuple[str, ...], options: Options, unprivileged: bool) -
         _command(given, words, names, options, unprivileged),
         launcher=(sys.executable, "-I", "-S", _LAUNCHER) if unprivileged else (),
         linger=0.0 if names & (_PRINTS | {"-r", "--immediate-mode"}) else _LINGER,
+        endless=options.count is None and not names & (_PRINTS | {"-r", "-c"}),
     )
 
 
@@ -174,4 +176,14 @@ def _summary(stderr: str) -> dict[str, int]:
 
 
 # tcpdump installs its handler for SIGUSR1 before it says what it listens on.
-TCPDUMP = Tool("tcpdump", "tcpdump", _prepare, _diagnose, _summary, reports_after="listening on")
+TCPDUMP = Tool(
+    "tcpdump",
+    "tcpdump",
+    _prepare,
+    purpose="captures packets",
+    needs=("CAP_NET_RAW",),
+    diagnose=_diagnose,
+    summary=_summary,
+    reports_after="listening on",
+)
+TOOLS = (TCPDUMP,)

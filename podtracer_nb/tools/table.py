@@ -1,0 +1,193 @@
+"""What a tool's output becomes: rows of named, typed columns with units; several tables where a tool has several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import datetime
+
+    import pandas as pd
+
+__all__ = ["Column", "Parsed", "Row", "Table", "Text", "Unreadable"]
+
+Row = Mapping[str, Any]
+
+
+class Unreadable(Exception):
+    """A tool's output is not in a form that we know; its lines are given in place of a wrong table."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a tool's table.
+
+    Attributes
+    ----------
+    name
+        The column's name: the field's own word for it.
+    dtype
+        The pandas dtype: `str`, `category`, `boolean`, `Int64`, `UInt64`, `Float64`, `datetime64[ns, UTC]`, or `object`
+        for lists. A value that a row lacks is NA.
+    unit
+        The unit of the values, empty where they have none.
+    meaning
+        What the value says, in a line.
+    counter
+        Whether it only ever grows, so that two samples give a rate.
+    optional
+        Whether the column is left out where no row has it.
+    """
+
+    name: str
+    dtype: str
+    unit: str = ""
+    meaning: str = ""
+    counter: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a tool.
+
+    Attributes
+    ----------
+    name
+        What it is called where a tool has several: `intervals`, `summary`.
+    columns
+        Its columns, in their order. What a row has beside them is kept as further columns.
+    key
+        The columns that tell one row from another, from one sample to the next.
+    """
+
+    name: str
+    columns: tuple[Column, ...] = ()
+    key: tuple[str, ...] = ()
+
+    def frame(self, rows: Sequence[Row]) -> pd.DataFrame:
+        """Return the rows as a frame.
+
+        Raises
+        ------
+        Unreadable
+            A value cannot be what its column is.
+
+        Examples
+        --------
+        >>> table = Table("neighbours", (Column("dst", "str"), Column("probes", "Int64")))
+        >>> table.frame([{"dst": "10.0.0.1", "probes": "2", "new": True}]).dtypes.astype(str).to_dict()
+        {'dst': 'str', 'probes': 'Int64', 'new': 'boolean'}
+        """
+        import pandas as pd
+
+        described = {column.name: column for column in self.columns}
+        present = dict.fromkeys(name for row in rows for name in row)
+        data: dict[str, Any] = {}
+        for name, column in described.items():
+            if not column.optional or name in present:
+                data[name] = _array([row.get(name) for row in rows], column)
+        for name in present:
+            if name not in described:
+                data[name] = _inferred([row.get(name) for row in rows])
+        return pd.DataFrame(data, index=pd.RangeIndex(len(rows)))
+
+
+@dataclass(frozen=True)
+class Text:
+    """What one run of a tool wrote.
+
+    Attributes
+    ----------
+    arguments
+        The tool's own words, as they were given by the user.
+    stdout, stderr
+        What it wrote; bytes that are no UTF-8 are U+FFFD.
+    exit_code
+        Its exit status, or None where it was stopped or is one of several samples.
+    started
+        When it was started, in UTC.
+    lines
+        The lines of both streams with the time at which each arrived in nanoseconds since the epoch, and the stream's
+        name; made when it is called.
+    """
+
+    arguments: tuple[str, ...]
+    stdout: str
+    stderr: str = ""
+    exit_code: int | None = 0
+    started: datetime.datetime | None = None
+    lines: Any = field(default=tuple, repr=False)
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a tool's output says.
+
+    Attributes
+    ----------
+    tables
+        Rows by table; the first table is the frame that a run returns, the others `df.podtrace.table(NAME)`.
+    facts
+        What is said of the whole and of no row (loss, a summary), small: it goes into the provenance.
+    """
+
+    tables: tuple[tuple[Table, Sequence[Row]], ...]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _array(values: list[Any], column: Column) -> Any:
+    """Return values as a typed array; text is read as a number where the column has numbers."""
+    import pandas as pd
+
+    dtype: Any = column.dtype
+    try:
+        if dtype in ("Int64", "UInt64"):
+            return pd.array([None if each is None else _integer(each) for each in values], dtype=dtype)
+        if dtype == "Float64":
+            return pd.array([None if each is None else float(each) for each in values], dtype=dtype)
+        if dtype == "boolean":
+            return pd.array(values, dtype=dtype)
+        if dtype.startswith("datetime64"):
+            return pd.to_datetime(pd.Series(values, dtype="object"), utc=True).astype(dtype)
+        if dtype == "object":
+            return pd.Series(values, dtype="object")
+        return pd.Series([None if each is None else _text(each) for each in values], dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise Unreadable(f"{column.name} is not {dtype} ({error})") from error
+
+
+def _integer(value: Any) -> int:
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError(f"{value!r} is not a whole number")
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _inferred(values: list[Any]) -> Any:
+    """Return values of a field that nobody described: with the type they have, or as text where they have several."""
+    import pandas as pd
+
+    kinds = {type(each) for each in values if each is not None}
+    if kinds == {bool}:
+        return pd.array(values, dtype="boolean")
+    if kinds == {int} and all(each is None or -(1 << 63) <= each < 1 << 63 for each in values):
+        return pd.array(values, dtype="Int64")
+    if kinds and kinds <= {int, float}:
+        return pd.array([None if each is None else float(each) for each in values], dtype="Float64")
+    return pd.Series([None if each is None else _text(each) for each in values], dtype="str")
+
+
+def describe(tables: Iterable[Table]) -> list[dict[str, Any]]:
+    """Return tables' columns as small JSON: a list of `table`, `column`, `dtype`, `unit`, `meaning`."""
+    return [
+        {"table": table.name, "column": each.name, "dtype": each.dtype, "unit": each.unit, "meaning": each.meaning}
+        for table in tables
+        for each in table.columns
+    ]
