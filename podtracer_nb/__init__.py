@@ -30,8 +30,19 @@ from podtracer_nb.errors import (
 )
 
 if TYPE_CHECKING:
+    from podtracer_nb.analysis import diff
     from podtracer_nb.targets import Target, pin, resolve
-    from podtracer_nb.tools import doctor, list_tools, pods, read_parquet, read_pcap, run, scan, to_parquet
+    from podtracer_nb.tools import (
+        doctor,
+        list_tools,
+        pods,
+        read_parquet,
+        read_pcap,
+        run,
+        run_together,
+        scan,
+        to_parquet,
+    )
 
 __all__ = [
     "CaptureError",
@@ -50,6 +61,7 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "diff",
     "doctor",
     "list_tools",
     "load_ipython_extension",
@@ -59,6 +71,7 @@ __all__ = [
     "read_pcap",
     "resolve",
     "run",
+    "run_together",
     "scan",
     "to_parquet",
     "unload_ipython_extension",
@@ -66,6 +79,7 @@ __all__ = [
 
 _HOMES = {
     "Target": "targets",
+    "diff": "analysis",
     "doctor": "tools",
     "pin": "targets",
     "resolve": "targets",
@@ -73,6 +87,7 @@ _HOMES = {
     "read_parquet": "tools",
     "read_pcap": "tools",
     "run": "tools",
+    "run_together": "tools",
     "scan": "tools",
     "to_parquet": "tools",
     "list_tools": "tools",

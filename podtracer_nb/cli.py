@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import functools
 import importlib.metadata
 import itertools
@@ -247,7 +248,9 @@ _printing = threading.Lock()
 def _print(job: Job, *, named: bool) -> None:
     """Print what comes; with several targets each line after the name of the one that it is from."""
     before = f"{job.target.label}: " if named else ""
-    if job.command.output == "packets":
+    if job.sampled:
+        _print_samples(job, before)
+    elif job.command.output == "packets":
         _print_packets(job, before)
     else:
         _print_lines(job, before)
@@ -275,6 +278,23 @@ def _print_lines(job: Job, before: str) -> None:
     for stream, rest in rests.items():
         if rest:
             write(stream, before.encode() + rest + b"\n")
+
+
+def _print_samples(job: Job, before: str) -> None:
+    from podtracer_nb.tools.sampling import samples
+    from podtracer_nb.tools.session import Counted
+
+    counted = job.count = Counted()
+    for each in samples(job.run.stdout):
+        counted.bytes += len(each.stdout)
+        moment = datetime.datetime.fromtimestamp(each.time_ns / 1e9, datetime.UTC)
+        with _printing:
+            print(f"{before}--- {moment:%H:%M:%S.%f} sample {each.sample}")
+            for line in each.stdout.splitlines():
+                print(before + line)
+            sys.stdout.flush()
+            for line in each.stderr.splitlines():
+                _say(before + line)
 
 
 def _print_packets(job: Job, before: str) -> None:

@@ -70,6 +70,7 @@ class RunRequest:
     snaplen: int | None = None
     text: bool = False
     parse: str | None = None
+    every: float | None = None
     allow_change: bool = False
     stdout: bool = False
     out: str | None = None
@@ -336,10 +337,15 @@ _packets = _options(
     click.option("--filter", "filter_", help="Capture filter, as tcpdump's (pcap-filter(7))."),
     click.option("--interface", type=_Interface(), help="Interface to capture on."),
     # tcpdump's own limit is a C int.
-    click.option("--count", type=click.IntRange(min=1, max=2**31 - 1), help="Stop after this many packets."),
+    click.option(
+        "--count", type=click.IntRange(min=1, max=2**31 - 1), help="Stop after so many packets; with --every, samples."
+    ),
     click.option("--snaplen", type=click.IntRange(min=1, max=262144), help="Bytes kept of each packet."),
     click.option("--text", is_flag=True, help="The tool's printed lines, in place of packets or a table."),
     click.option("--parse", metavar="FORMAT", help="Lines of any tool as a table: json, jsonl, csv, tsv, kv, jc:NAME."),
+    click.option(
+        "--every", type=_Duration(), help="Run the tool again and again, so often: 200ms, 1s; one table of all."
+    ),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
 )

@@ -2,6 +2,7 @@
 
 from podtracer_nb.analysis.accessor import PodtraceAccessor
 from podtracer_nb.analysis.conversations import conversations
+from podtracer_nb.analysis.difference import diff
 from podtracer_nb.analysis.rate import rate
 
-__all__ = ["PodtraceAccessor", "conversations", "rate"]
+__all__ = ["PodtraceAccessor", "conversations", "diff", "rate"]

@@ -73,7 +73,7 @@ def of_run(frame: pd.DataFrame, defaults: Mapping[str, object], command: str | N
     meta: Mapping[str, Any] = frame.attrs.get("podtracer", {})
     parts = [Part(command)] if command else []
     parts.append(Part(_targets(meta.get("targets") or ())))
-    unit = "packet" if meta.get("capture") or "caplen" in frame.columns else "line"
+    unit = "packet" if meta.get("capture") or "caplen" in frame.columns else "row" if "table" in meta else "line"
     parts.append(Part(quantity(len(frame), unit)))
     if meta.get("bytes") is not None:
         parts.append(Part(size(meta["bytes"])))

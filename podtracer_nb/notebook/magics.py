@@ -75,9 +75,11 @@ class PodtraceMagics(Magics):
             %podtrace use -n demo --pod web                            defaults of the lines below; --clear
             %podtrace --help, %podtrace tcpdump --help                 every option
 
-            %%podtrace --pod web -n demo        each line of the cell a command; a dict of frames
-            ip addr
-            ss -tn
+            %podtrace ss --pod web --every 200ms -t 30s -- -ti         again and again: one table, with rates
+
+            %%podtrace --pod web -n demo        each line of the cell a command, all at once; a dict of frames
+            tcpdump -i eth0
+            ping -c 3 api
 
             %%podtrace --pod web -n demo --shell       the cell as one shell script inside the target
             for i in 1 2 3; do ping -c 1 api; done
@@ -178,27 +180,48 @@ class PodtraceMagics(Magics):
             raise InputError("the cell names no command: write one a line below %%podtrace")
         for each in lines:
             _refuse_raw_output(replace(request, tool=each.tool))
-        frames: dict[str, pd.DataFrame] = {}
-        cut_short = False
-        try:
-            for each in lines:
-                frame = self._one(request, each.tool, each.arguments, command=each.text)
-                if request.stdout:
-                    _print_lines(frame)
-                frames[_unused(each.text, frames)] = frame
-                if _interrupted(frame):
-                    cut_short = _bounded(request, each.arguments)
-                    break
-        except (PodtracerError, RunInterrupted):
-            self._hand_over(frames, request.out)
-            raise
+        frames = self._together(request, lines)
+        if request.stdout:
+            for frame in frames.values():
+                _print_lines(frame)
+        cut_short = any(_interrupted(frame) for frame in frames.values())
         value: dict[str, pd.DataFrame] | None = self._hand_over(frames, request.out)
-        self._stop_the_cells_below(request, cut_short=cut_short)
+        ends = any(_bounded(request, each.arguments) for each in lines)
+        self._stop_the_cells_below(request, cut_short=cut_short and ends)
         return None if request.stdout else value
 
-    def _one(
-        self, request: options.RunRequest, tool: str, arguments: tuple[str, ...], *, command: str | None = None
-    ) -> pd.DataFrame:
+    def _together(self, request: options.RunRequest, lines: list[_Line]) -> dict[str, pd.DataFrame]:
+        """Run all lines at the same time; where one fails, the results of the others are kept, and then it is told."""
+        import podtracer_nb  # loads what it hands on at the first use
+
+        bounded = all(_bounded(request, each.arguments) for each in lines)
+        what = lines[0].tool if len(lines) == 1 else f"{len(lines)} commands"
+        progress = ProgressLine(self._shell, what, bounded=bounded)
+        frames: dict[str, pd.DataFrame] = {}
+        banners: list[display.Banner] = []
+        failures: list[PodtracerError] = []
+        try:
+            results = podtracer_nb.run_together(
+                [(each.tool, each.arguments) for each in lines], **request.keywords(), progress=progress
+            )
+            for each, result in zip(lines, results.values(), strict=True):
+                if isinstance(result, PodtracerError):
+                    failures.append(result)
+                    continue
+                frames[_unused(each.text, frames)] = result
+                banners.append(display.of_run(result, self.defaults, each.text))
+        except KeyboardInterrupt:
+            raise RunInterrupted("no table was made; what the tools had written stays in their recordings") from None
+        finally:
+            progress.close(banners[0] if banners else None)
+        for banner in banners[1:]:
+            self._show(banner)
+        if failures:
+            self._hand_over(frames, request.out)
+            raise failures[0]
+        return frames
+
+    def _one(self, request: options.RunRequest, tool: str, arguments: tuple[str, ...]) -> pd.DataFrame:
         """Run one tool, with its progress and its banner."""
         import podtracer_nb  # loads what it hands on at the first use
 
@@ -206,7 +229,7 @@ class PodtraceMagics(Magics):
         banner = None
         try:
             frame: pd.DataFrame = podtracer_nb.run(tool, arguments, **request.keywords(), progress=progress)
-            banner = display.of_run(frame, self.defaults, command)
+            banner = display.of_run(frame, self.defaults)
         except KeyboardInterrupt:
             # `run` answers the first interrupt with what it has: this one came before the start, or was the second.
             raise RunInterrupted("no table was made; what the tool had written stays in its recording") from None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import CaptureError, InputError, PodtracerError
-from podtracer_nb.tools.session import Progress, Session, Task
+from podtracer_nb.tools.session import Job, Progress, Session, Task
 from podtracer_nb.tools.tool import Options
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _LARGEST = 1 << 53  # far more of anything than a run can have
 _LONGEST_WORD = 131_072  # MAX_ARG_STRLEN: execve(2)
 
-__all__ = ["open_session", "pods", "read_pcap", "run"]
+__all__ = ["open_session", "pods", "read_pcap", "run", "run_together"]
 
 
 def open_session(
@@ -43,6 +44,7 @@ def open_session(
     snaplen: int | None = None,
     text: bool = False,
     parse: str | None = None,
+    every: float | None = None,
     allow_change: bool = False,
 ) -> Session[object]:
     """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run`."""
@@ -51,7 +53,13 @@ def open_session(
             raise InputError("args is a list of words: ['-i', 'eth0', '-c', '5'], not one string, and no numbers")
     if pid is not None and not isinstance(pid, int):
         raise InputError(f"pid={pid!r} has to be a number")
-    for name, value in (("timer", timer), ("max_bytes", max_bytes), ("count", count), ("snaplen", snaplen)):
+    for name, value in (
+        ("timer", timer),
+        ("every", every),
+        ("max_bytes", max_bytes),
+        ("count", count),
+        ("snaplen", snaplen),
+    ):
         if value is not None and not (isinstance(value, int | float) and 0 < value < _LARGEST):
             raise InputError(f"{name}={value!r} has to be a number greater than 0")
     for name, word in (("filter", filter), ("interface", interface), ("parse", parse)):
@@ -78,7 +86,7 @@ def open_session(
     )
     options = Options(filter, interface, count, snaplen, text, parse)
     return Session(
-        [Task(tool, tuple(args), options) for tool, args in commands],
+        [Task(tool, tuple(args), options, every) for tool, args in commands],
         chosen,
         kinds=tuple(ns),
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
@@ -124,6 +132,7 @@ def run(
     snaplen: int | None = None,
     text: bool = False,
     parse: str | None = None,
+    every: float | None = None,
     allow_change: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
@@ -158,6 +167,9 @@ def run(
         The tool's printed lines, in place of packets or a table.
     parse
         How the lines of any tool become a table: json, jsonl, csv, tsv, kv, jc:NAME.
+    every
+        Seconds between two samples: the tool is run again and again until `timer` or `count`, and the frame has all
+        samples' rows, with `sample_time` and each counter's rate.
     allow_change
         Let a tool alter the target (`ip addr add`, `sysctl -w`), which is refused otherwise.
     progress
@@ -212,14 +224,69 @@ def run(
         snaplen=snaplen,
         text=text,
         parse=parse,
+        every=every,
         allow_change=allow_change,
     )
     with session:
         results = session.each(frames.read_job, progress)
-    return gather(session, results)
+    return gather(session.jobs, results)
 
 
-def gather(session: Session[object], results: Sequence[object]) -> pd.DataFrame:
+def run_together(
+    commands: Sequence[tuple[str, Sequence[str]]],
+    *,
+    progress: Callable[[Progress], None] | None = None,
+    **where: Any,
+) -> dict[str, pd.DataFrame | PodtracerError]:
+    """Run several tools inside the same targets at the same time, on one clock.
+
+    A capture, or what else runs until it is stopped, is stopped when those that end by themselves have ended; with
+    `every` it runs once beside the samples.
+
+    Parameters
+    ----------
+    commands
+        ``(tool, args)`` of each.
+    progress, where
+        As in `run`.
+
+    Returns
+    -------
+    dict
+        By the command's words: its frame, as `run` returns it, or the error that it ended with. A command that is there
+        more than once has a number after its words.
+
+    Raises
+    ------
+    PodtracerError
+        As `run`; what is found before the start starts none of them.
+
+    Examples
+    --------
+    >>> podtracer_nb.run_together([("tcpdump", []), ("ping", ["-c", "3", "api"])], pod="web")  # doctest: +SKIP
+    """
+    from podtracer_nb.tools import frames
+
+    if not commands:
+        raise InputError("no command to run: give a list of (tool, args)")
+    session = open_session(commands, **where)
+    with session:
+        results = session.each(frames.read_job, progress)
+    found: dict[str, pd.DataFrame | PodtracerError] = {}
+    for number, (tool, args) in enumerate(commands):
+        words = text = shlex.join([tool, *args])
+        again = 1
+        while words in found:
+            again += 1
+            words = f"{text} #{again}"
+        try:
+            found[words] = gather(session.jobs[number :: len(commands)], results[number :: len(commands)])
+        except PodtracerError as error:
+            found[words] = error
+    return found
+
+
+def gather(jobs: Sequence[Job], results: Sequence[object]) -> pd.DataFrame:
     """Return one frame of every job that gave one; an error of some of several targets becomes a note.
 
     Raises
@@ -231,10 +298,8 @@ def gather(session: Session[object], results: Sequence[object]) -> pd.DataFrame:
 
     from podtracer_nb.tools import frames
 
-    whole = [
-        (job, result) for job, result in zip(session.jobs, results, strict=True) if isinstance(result, pd.DataFrame)
-    ]
-    failed = [(job, r) for job, r in zip(session.jobs, results, strict=True) if isinstance(r, BaseException)]
+    whole = [(job, result) for job, result in zip(jobs, results, strict=True) if isinstance(result, pd.DataFrame)]
+    failed = [(job, r) for job, r in zip(jobs, results, strict=True) if isinstance(r, BaseException)]
     for _, error in failed:
         if not whole or not isinstance(error, PodtracerError):
             raise error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -15,8 +16,9 @@ from podtracer_nb.errors import CaptureError, InputError, ToolFailed
 from podtracer_nb.targets import departed
 from podtracer_nb.tools.lines import Lines
 from podtracer_nb.tools.registry import find
+from podtracer_nb.tools.sampling import Series, samples
 from podtracer_nb.tools.session import Counted, Job, last_line
-from podtracer_nb.tools.table import Parsed, Text, Unreadable
+from podtracer_nb.tools.table import Parsed, Text, Unreadable, united
 from podtracer_nb.tools.tool import Options
 
 __all__ = ["made", "merge", "read_job", "settle", "table"]
@@ -27,12 +29,16 @@ _EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
 
 def read_job(job: Job) -> pd.DataFrame:
     """Read one job to its end and return its frame, with provenance."""
-    frame = {"packets": _packets, "table": _table, "lines": _lines}[job.command.output](job)
+    if job.task.every is not None and job.sampled:
+        frame = _samples(job)
+    else:
+        frame = {"packets": _packets, "table": _table, "lines": _lines}[job.command.output](job)
     described = frame.attrs.get("podtracer", {})
     if "capture" in described:
         # It was read while it grew, as a stream; its bytes are in the recording.
         described["capture"]["path"] = str(job.recording)
     settled = settle(job)
+    settled["notes"] += described.pop("notes", [])
     if "unreadable" in described:
         settled["notes"].insert(0, f"{job.tool.name}'s output is in no form that we know: {described['unreadable']}")
     frame.attrs["podtracer"] = {**described, **settled}
@@ -108,6 +114,18 @@ def _table(job: Job) -> pd.DataFrame:
         return frame
 
 
+def _samples(job: Job) -> pd.DataFrame:
+    """Return all samples' rows, read as they come."""
+    counted = job.count = Counted()
+    series = Series(job.task.arguments, job.command.parse, job.task.every or 0.0)
+    for each in samples(job.run.stdout):
+        series.add(each)
+        counted.bytes += len(each.stdout)
+    frame = series.frame()
+    frame.attrs["podtracer"]["notes"] = series.notes()
+    return frame
+
+
 def made(parsed: Parsed) -> pd.DataFrame:
     """Return the first table's frame; its provenance says what the table is and what else there is."""
     table, rows = parsed.tables[0]
@@ -138,15 +156,27 @@ def table(meta: Mapping[str, Any], name: str) -> pd.DataFrame:
     command = find(meta["tool"]).command(arguments, Options(parse=meta.get("parse")), False)
     parts = []
     for path, target in zip(meta["recordings"], meta["targets"], strict=True):
-        try:
-            written = Path(path).read_bytes().decode("utf-8", errors="replace")
-        except OSError as error:
-            raise CaptureError(f"the recording {path} cannot be read: {error.strerror}") from error
-        text = Text(arguments, written, meta["stderr"], meta["exit_code"], datetime.fromisoformat(meta["started"]))
         if command.parse is None:
             raise InputError(f"{meta['tool']} gives no tables any more: this frame is of another version")
-        found = {each.name: each.frame(rows) for each, rows in command.parse(text).tables}
-        part = found[name] if name in found else pd.DataFrame()
+        try:
+            written = Path(path).read_bytes()
+        except OSError as error:
+            raise CaptureError(f"the recording {path} cannot be read: {error.strerror}") from error
+        if "every" in meta:
+            series = Series(arguments, command.parse, meta["every"], name)
+            for each in samples(io.BytesIO(written)):
+                series.add(each)
+            part = series.frame()
+        else:
+            text = Text(
+                arguments,
+                written.decode("utf-8", errors="replace"),
+                meta["stderr"],
+                meta["exit_code"],
+                datetime.fromisoformat(meta["started"]),
+            )
+            found = {each.name: each.frame(rows) for each, rows in command.parse(text).tables}
+            part = found[name] if name in found else pd.DataFrame()
         if len(meta["targets"]) > 1:
             label = f"{target.get('namespace', '')}/{target['pod']}".removeprefix("/")
             part.insert(0, "target", label)
@@ -182,22 +212,16 @@ def merge(frames: Sequence[pd.DataFrame], jobs: Sequence[Job]) -> pd.DataFrame:
         frame.attrs["podtracer"] = _combined([frame.attrs["podtracer"]], labels)
         return frame
     parts = [frame.copy(deep=False) for frame in frames]
-    for name in dict.fromkeys(name for part in parts for name in part.columns):
-        having = [part for part in parts if name in part.columns]
-        if all(isinstance(part[name].dtype, pd.CategoricalDtype) for part in having):
-            # Frames' dictionaries differ; concat of different categories would decay to plain strings.
-            union = having[0][name].cat.categories
-            for part in having[1:]:
-                union = union.append(part[name].cat.categories.difference(union, sort=False))
-            for part in having:
-                part[name] = part[name].cat.set_categories(union)
+    united(parts)
     nodes = [job.target.node for job in jobs]
     for part, label, node in zip(parts, labels, nodes, strict=True):
         part.insert(0, "target", _constant(label, labels, len(part)))
         part.insert(1, "node", _constant(node, nodes, len(part)))
         part.attrs = {}
-    timed = all("time" in part.columns for part in parts)
-    merged = pd.concat(parts).sort_values("time", kind="stable") if timed else pd.concat(parts, ignore_index=True)
+    times = [name for name in ("sample_time", "time") if all(name in part.columns for part in parts)]
+    merged = pd.concat(parts, ignore_index="time" not in times)
+    if times:
+        merged = merged.sort_values(times[0], kind="stable", ignore_index="time" not in times)
     merged.attrs["podtracer"] = _combined([frame.attrs["podtracer"] for frame in frames], labels)
     return merged
 
@@ -231,7 +255,7 @@ def _combined(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str
         "drops": drops,
         "notes": list(dict.fromkeys(note for one in each for note in one["notes"])),
         "stderr": "".join(one["stderr"] for one in each)[-2000:],
-        **{word: first[word] for word in ("parse", "change", "table", "tables", "units") if word in first},
+        **{word: first[word] for word in ("parse", "every", "change", "table", "tables", "units") if word in first},
         **_apart("capture", "captures", each),
         **_facts(each, labels),
     }

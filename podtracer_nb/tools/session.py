@@ -22,6 +22,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
 from podtracer_nb.tools.registry import find
+from podtracer_nb.tools.sampling import sampled
 from podtracer_nb.tools.tool import Change, Command, Options, Tool
 
 __all__ = ["ENDINGS", "Job", "Progress", "Session", "Task"]
@@ -51,11 +52,15 @@ class Task:
         The program and its own words.
     options
         What our own parameters ask of it.
+    every
+        Seconds between two samples: it is run again and again, `options.count` times or until it is stopped. Beside
+        other tasks, what runs until it is stopped is run once all the same.
     """
 
     tool: str
     arguments: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
+    every: float | None = None
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,7 @@ class Job:
     recording: Path
     run: execution.Run
     pin: targets.Pin
+    sampled: bool = False
     change: Change | None = None
     gone: str = ""
     count: Count = field(default_factory=Counted)
@@ -216,13 +222,13 @@ class Session(Generic[Result]):
                     _installed(tool)
             pins = [self._opened.enter_context(targets.pin(each, kinds)) for each in chosen]
             planned = [
-                (task, tool, change, held, _prepared(tool, task, held))
+                (task, tool, change, held, _prepared(tool, task, held, alone=len(tasks) == 1))
                 for held in pins
                 for task, tool, change in zip(tasks, tools, changes, strict=True)
             ]
-            for _, tool, _, held, command in planned:
+            for _, tool, _, held, (command, _) in planned:
                 _check(tool, command, held)
-            for task, tool, change, held, command in planned:
+            for task, tool, change, held, (command, repeated) in planned:
                 recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1)
                 started = execution.start(
                     held,
@@ -232,7 +238,7 @@ class Session(Generic[Result]):
                     metadata={"tool": tool.name, "target": describe(held.target)},
                 )
                 run = self._opened.enter_context(started)
-                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, change))
+                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, repeated, change))
         except BaseException:
             self._opened.close()
             raise
@@ -353,8 +359,16 @@ def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
     return change
 
 
-def _prepared(tool: Tool, task: Task, held: targets.Pin) -> Command:
-    return tool.command(task.arguments, task.options, "user" in held.entered or _in_user_namespace())
+def _prepared(tool: Tool, task: Task, held: targets.Pin, *, alone: bool) -> tuple[Command, bool]:
+    """Return the command, and whether it is sampled."""
+    unprivileged = "user" in held.entered or _in_user_namespace()
+    if task.every is None:
+        return tool.command(task.arguments, task.options, unprivileged), False
+    # With --every, --count counts samples.
+    command = tool.command(task.arguments, replace(task.options, count=None), unprivileged)
+    if not alone and (command.output == "packets" or command.endless):
+        return command, False
+    return sampled(command, task.every, task.options.count), True
 
 
 def _installed(tool: Tool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Column", "Parsed", "Row", "Table", "Text", "Unreadable"]
+__all__ = ["Column", "Parsed", "Row", "Table", "Text", "Unreadable", "united"]
 
 Row = Mapping[str, Any]
 
@@ -184,10 +184,18 @@ def _inferred(values: list[Any]) -> Any:
     return pd.Series([None if each is None else _text(each) for each in values], dtype="str")
 
 
-def describe(tables: Iterable[Table]) -> list[dict[str, Any]]:
-    """Return tables' columns as small JSON: a list of `table`, `column`, `dtype`, `unit`, `meaning`."""
-    return [
-        {"table": table.name, "column": each.name, "dtype": each.dtype, "unit": each.unit, "meaning": each.meaning}
-        for table in tables
-        for each in table.columns
-    ]
+def united(frames: Sequence[pd.DataFrame]) -> None:
+    """Give columns that are categories in all of the frames the same categories, in place.
+
+    A concat of different categories would decay to plain strings.
+    """
+    import pandas as pd
+
+    for name in dict.fromkeys(name for frame in frames for name in frame.columns):
+        having = [frame for frame in frames if name in frame.columns]
+        if all(isinstance(frame[name].dtype, pd.CategoricalDtype) for frame in having):
+            union = having[0][name].cat.categories
+            for frame in having[1:]:
+                union = union.append(frame[name].cat.categories.difference(union, sort=False))
+            for frame in having:
+                frame[name] = frame[name].cat.set_categories(union)

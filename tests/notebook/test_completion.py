@@ -116,7 +116,7 @@ class TestInAKernel:
         assert kernel.complete("%%podtrace --pod web -n ") == ["%%podtrace --pod web -n demo"]
 
     def test_options_are_offered_and_nothing_of_python_beside_them(self, kernel):
-        assert kernel.complete("%podtrace tcpdump --all") == ["%podtrace tcpdump --all-namespaces"]
+        assert kernel.complete("%podtrace tcpdump --all-") == ["%podtrace tcpdump --all-namespaces"]
 
     def test_the_line_of_the_cursor_counts_not_the_cell(self, kernel):
         assert kernel.complete("x = 1\n%podtrace po") == ["x = 1\n%podtrace pods"]

@@ -46,16 +46,25 @@ class TestALine:
         assert kernel.value("len(again)") == "2"
 
     def test_another_tool_gives_its_lines(self, kernel):
-        cell = kernel.run("df = %podtrace ip --pod web -n demo -- -o addr show eth0")
-        assert re.search(r"· \d lines ·", cell.banner), cell.outputs
+        cell = kernel.run("df = %podtrace cat --pod web -n demo -- /proc/net/fib_trie")
+        assert re.search(r"· \d+ lines ·", cell.banner), cell.outputs
         assert "10.88." in kernel.value("df.line.str.cat()")
+
+    def test_a_tool_that_is_known_gives_its_table(self, kernel):
+        cell = kernel.run("df = %podtrace ip --pod web -n demo -- -4 addr show eth0")
+        assert re.search(r"· 1 row ·", cell.banner), cell.outputs
+        assert kernel.value("df.address[0]").startswith("'10.88.")
+
+    def test_a_tool_is_sampled(self, kernel):
+        kernel.run("df = %podtrace ip --pod web -n demo --every 20ms --count 3 -- -4 addr show eth0")
+        assert kernel.value("df.sample_time.nunique(), df.address.nunique()") == "(3, 1)"
 
     def test_text_gives_what_tcpdump_prints(self, kernel):
         kernel.run("df = %podtrace tcpdump --text --pod web -n demo -- -i eth0 -n -c 2")
         assert kernel.value("list(df.columns)") == "['time', 'stream', 'line']"
 
     def test_stdout_prints_the_lines_and_has_no_value(self, kernel):
-        cell = kernel.run("%podtrace ip -s --pod web -n demo -- -o link show eth0")
+        cell = kernel.run("%podtrace cat -s --pod web -n demo -- /proc/net/dev")
         assert "eth0" in cell.printed
         assert cell.texts("execute_result") == []
 
@@ -119,10 +128,20 @@ class TestACell:
         kernel.run("%%podtrace --pod web -n demo --shell -o df\nip -o -4 addr show eth0")
         assert "10.88." in kernel.value("df.line[0]")
 
-    def test_what_came_before_a_failing_line_is_kept(self, kernel):
-        cell = kernel.run("%%podtrace --pod web -n demo -o kept\necho 1\nno-such-tool\necho 2")
+    def test_the_results_of_the_others_are_kept_when_a_line_fails(self, kernel):
+        cell = kernel.run("%%podtrace --pod web -n demo -o kept\necho 1\ntcpdump -i nope0\necho 2")
         assert cell.status == "error"
-        assert kernel.value("list(kept)") == "['echo 1']"
+        assert "nope0" in cell.error
+        assert kernel.value("list(kept)") == "['echo 1', 'echo 2']"
+
+    def test_a_missing_tool_is_told_before_any_line_is_run(self, kernel):
+        cell = kernel.run("%%podtrace --pod web -n demo -o none\necho 1\nno-such-tool\necho 2")
+        assert cell.error.startswith("ToolNotFound: no-such-tool")
+        assert cell.texts("display_data") == []
+
+    def test_the_lines_run_together_and_a_capture_ends_with_the_last_of_the_others(self, kernel):
+        kernel.run("%%podtrace --pod client -n demo -o frames\ntcpdump -i eth0 icmp\nping -c 2 -i 0.2 10.88.0.1")
+        assert kernel.value("len(frames[list(frames)[0]]) >= 4, len(frames)") == "(True, 2)"
 
     def test_a_slip_in_the_last_line_is_found_before_the_first_is_run(self, kernel):
         cell = kernel.run("%%podtrace --pod web -n demo\necho 1\necho {not_defined}")
@@ -175,10 +194,10 @@ class TestInterrupt:
         assert cell.error == "KeyboardInterrupt: the run was cut short; what it had is in cut"
         assert kernel.value("len(cut) > 0, cut.attrs['podtracer']['interrupted']") == "(True, True)"
 
-    def test_the_lines_after_an_interrupted_one_are_not_run(self, kernel):
-        cell = kernel.run("%%podtrace --pod web -n demo -o frames\nsleep 600\necho 2", interrupt_when="sleep · ")
+    def test_an_interrupt_ends_all_lines_and_keeps_what_each_has(self, kernel):
+        cell = kernel.run("%%podtrace --pod web -n demo -o frames\nsleep 600\necho 2", interrupt_when="2 commands · ")
         assert cell.status == "ok", cell.error
-        assert kernel.value("list(frames)") == "['sleep 600']"
+        assert kernel.value("[len(each) for each in frames.values()]") == "[0, 1]"
 
     def test_the_kernel_goes_on_as_before(self, kernel):
         kernel.run("df = %podtrace tcpdump --pod web -n demo -- -i eth0 -c 1")
