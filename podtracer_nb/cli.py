@@ -94,6 +94,8 @@ def _carry_out(request: options.Request) -> int:
             from podtracer_nb.tools import list_tools
 
             print(list_tools().drop(columns=["path", "gives"]).to_string(index=False, na_rep="-"))
+        case options.CollectRequest():
+            _collect(request)
         case options.DemoRequest(action):
             _demo(action)
         case options.DoctorRequest():
@@ -129,6 +131,46 @@ def _demo(action: str) -> None:
     from podtracer_nb import demo
 
     print({"up": demo.up, "down": demo.down, "status": demo.status}[action]())
+
+
+def _collect(request: options.CollectRequest) -> None:
+    from podtracer_nb.collector import Collector, Limits, ServerTrust
+
+    trust = None
+    if not request.insecure:
+        trust = ServerTrust(str(request.tls_cert), str(request.tls_key), str(request.client_ca), request.token_file)
+    host = f"[{request.address}]" if ":" in request.address else request.address
+    limits = Limits(request.max_bytes, request.max_total, request.max_clients, request.rotate)
+    with Collector(
+        request.dir, f"{host}:{request.port}", trust, limits=limits, metrics_port=request.metrics_port
+    ) as collector:
+        how = "with TLS" if trust else "UNENCRYPTED, from anybody"
+        _say(f"collecting on port {collector.port}, {how}, into {request.dir}")
+        collector.wait()
+
+
+def _send(job: Job, *, host: str, port: int) -> None:
+    """Send the output to a collector as it comes; the recording stays here, too."""
+    from podtracer_nb.collector import ClientTrust, Sender
+    from podtracer_nb.collector.sender import CHUNK
+    from podtracer_nb.tools.session import Counted
+
+    trust = ClientTrust.from_environment()
+    counted = job.count = Counted()
+
+    def chunks(position: int) -> Iterator[bytes]:
+        tail = job.run.tail(position)
+        while data := tail.read(CHUNK):
+            counted.bytes = max(counted.bytes, position + len(data))
+            counted.packets = int(counted.bytes > _PCAP_HEADER)
+            position += len(data)
+            yield data
+
+    name = f"{job.target.namespace}/{job.target.pod}".removeprefix("/")
+    sender = Sender(host, port, name, trust, suffix=job.command.suffix)
+    sent = sender.send(chunks, lambda: job.run.wait().sha256)
+    words = f"{job.target.label}: {sent.bytes:,} bytes sent to {sender.address}"
+    _say(words + ("" if trust else ", unencrypted") + (f", verified ({sent.sha256[:12]})" if sent.sha256 else ""))
 
 
 def _read(request: options.ReadRequest) -> None:
@@ -172,17 +214,25 @@ def _run(request: options.RunRequest) -> int:
         raise InputError("-o and --shell are for a notebook; in a shell leave the output in a file with -f FILE")
     if request.tool is None:
         raise InputError("no tool named; write podtracer run TOOL --pod POD -- ARGS")
-    if (request.stdout or _dash(request.arguments)) and sys.stdout.isatty() and not request.text:
+    if (
+        request.destination is None
+        and (request.stdout or _dash(request.arguments))
+        and sys.stdout.isatty()
+        and not request.text
+    ):
         raise InputError("-s writes the tool's own bytes: send them into a file or a program, as in -s | tcpdump -r -")
     # In a shell a tool's own words are what is wanted, but of a format that was named.
     text = request.text or (request.parse is None and PurePath(request.tool).name != "tcpdump")
     with open_session([(request.tool, request.arguments)], **{**request.keywords(), "text": text}) as session:
         kept = request.file is not None or session.jobs[0].command.file is not None
-        wants_stdout = request.stdout or _dash(request.arguments)
+        wants_stdout = request.destination is None and (request.stdout or _dash(request.arguments))
         if wants_stdout and len(session.jobs) > 1:
             raise InputError("-s writes one target's output: name one pod")
         several = len(session.jobs) > 1
         read = _copy if wants_stdout else _keep if kept else functools.partial(_print, named=several)
+        if request.destination is not None:
+            # The original's `-w -` goes to the collector, not to standard output.
+            read = functools.partial(_send, host=request.destination, port=request.port or _COLLECTOR)
         results = session.each(lambda job: _settled(job, read, session), _progress if sys.stderr.isatty() else None)
     codes = []
     for job, result in zip(session.jobs, results, strict=True):
@@ -241,6 +291,7 @@ def _chunks(job: Job) -> Iterator[memoryview]:
         yield view[:count]
 
 
+_COLLECTOR = 51001  # the port of the original's data endpoint
 _PCAP_HEADER = 24  # bytes: pcap-savefile(5)
 _printing = threading.Lock()
 

@@ -23,6 +23,7 @@ import click
 from podtracer_nb.errors import InputError
 
 __all__ = [
+    "CollectRequest",
     "Completion",
     "DemoRequest",
     "DoctorRequest",
@@ -73,12 +74,14 @@ class RunRequest:
     every: float | None = None
     allow_change: bool = False
     stdout: bool = False
+    destination: str | None = None
+    port: int | None = None
     out: str | None = None
     shell: bool = False
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        return _keywords(self, "tool", "arguments", "stdout", "out", "shell")
+        return _keywords(self, "tool", "arguments", "stdout", "destination", "port", "out", "shell")
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,25 @@ class ReadRequest:
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.read_pcap(path, **keywords)` takes."""
         return _keywords(self, "path", "to", "overwrite", "out")
+
+
+@dataclass(frozen=True)
+class CollectRequest:
+    """Receive captures from other nodes' podtracers."""
+
+    dir: str
+    port: int
+    address: str
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    client_ca: str | None = None
+    token_file: str | None = None
+    insecure: bool = False
+    max_bytes: int | None = None
+    max_total: int | None = None
+    rotate: bool = False
+    max_clients: int = 256
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -173,6 +195,7 @@ Request = (
     RunRequest
     | PodsRequest
     | ReadRequest
+    | CollectRequest
     | DemoRequest
     | DoctorRequest
     | ToolsRequest
@@ -330,6 +353,10 @@ _limits = _options(
 _output = _options(
     click.option("-f", "--file", type=_Value("file"), help="Leave the output in this file, on this machine."),
     click.option("-s", "--stdout", is_flag=True, help="Write the tool's own output to standard output."),
+    click.option(
+        "-d", "--destination", type=_Value("host"), help="Shell: send the output to the collector on this host."
+    ),
+    click.option("-p", "--port", type=click.IntRange(1, 65535), help="The collector's port [default: 51001]."),
     click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable."),
 )
 _packets = _options(
@@ -390,6 +417,8 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         )
     if values["file"] is not None and values["stdout"]:
         raise click.UsageError("-f and -s both say where the output goes: give one of them")
+    if values["port"] is not None and values["destination"] is None:
+        raise click.UsageError("-p is the port of a collector: name its host with -d")
     return RunRequest(tool, (*given, *words), **values)
 
 
@@ -424,6 +453,35 @@ def _read(**values: Any) -> ReadRequest:
     if values["out"] is not None and values["to"] is not None:
         raise click.UsageError("-o takes a frame, and --to makes none: podtracer_nb.read_parquet reads what it wrote")
     return ReadRequest(**values)
+
+
+@grammar.command("collect")
+@click.option("--dir", type=_Value("directory"), default="captures", help="Where the captures go [default: captures].")
+@click.option("--port", type=click.IntRange(0, 65535), default=51001, help="Where to listen [default: 51001].")
+@click.option("--address", type=_Value("address"), default="0.0.0.0", help="On which address [default: all].")  # noqa: S104
+@click.option("--tls-cert", type=_Value("file"), help="Its own certificate chain, PEM.")
+@click.option("--tls-key", type=_Value("file"), help="The key of it, PEM.")
+@click.option("--client-ca", type=_Value("file"), help="The authorities whose clients may send, PEM.")
+@click.option("--token-file", type=_Value("file"), help="The token that clients have to say.")
+@click.option("--insecure", is_flag=True, help="Anybody may send, unencrypted: for the original's podtracer.")
+@click.option("--max-bytes", type=_Size(), help="The most of one capture: 20M, 1GiB.")
+@click.option("--max-total", type=_Size(), help="The most of all captures.")
+@click.option("--rotate", is_flag=True, help="At --max-total the oldest finished captures make room.")
+@click.option(
+    "--max-clients", type=click.IntRange(1, 4096), default=256, help="Captures at the same time [default: 256]."
+)
+@click.option("--metrics-port", type=click.IntRange(1, 65535), help="Serve /metrics for Prometheus there.")
+def _collect(**values: Any) -> CollectRequest:
+    """Receive captures that `podtracer run … -d HOST -p PORT` sends, each into a file of its own."""
+    tls = {name: values[name] for name in ("tls_cert", "tls_key", "client_ca")}
+    if values["insecure"] and (any(tls.values()) or values["token_file"]):
+        raise click.UsageError("--insecure lets anybody in: leave the certificates and the token out, or --insecure")
+    missing = [f"--{name.replace('_', '-')}" for name, value in tls.items() if value is None]
+    if not values["insecure"] and missing:
+        raise click.UsageError(f"{missing[0]} is missing; --insecure lets anybody in, unencrypted")
+    if values["rotate"] and values["max_total"] is None:
+        raise click.UsageError("--rotate needs --max-total")
+    return CollectRequest(**values)
 
 
 @grammar.command("demo")

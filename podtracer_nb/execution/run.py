@@ -86,10 +86,10 @@ class Output:
 class _Tail(io.RawIOBase):
     """The recording as a stream that ends when the run does; reading it late holds nobody up."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, position: int = 0) -> None:
         super().__init__()
         self._feed = feed
-        self._position = 0
+        self._position = position
 
     def readable(self) -> bool:
         return True
@@ -151,6 +151,10 @@ class Run:
     def running(self) -> bool:
         """Whether the run has not ended yet."""
         return not self._feed.ended
+
+    def tail(self, position: int) -> io.RawIOBase:
+        """Return the output from a place in it, as a stream of its own like `stdout`."""
+        return _Tail(self._feed, position)
 
     def events(self) -> Iterator[Output]:
         """Give the output of both streams as it arrived, from the beginning; wait for more until the end.

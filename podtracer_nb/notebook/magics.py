@@ -107,6 +107,8 @@ class PodtraceMagics(Magics):
                 print(_version())
             case options.UseRequest():
                 self._use(request)
+            case options.CollectRequest():
+                raise InputError("collect runs until it is stopped: start it in a shell, podtracer collect")
             case options.DemoRequest(action=action):
                 from podtracer_nb import demo  # few sessions need it
 
@@ -142,6 +144,8 @@ class PodtraceMagics(Magics):
             raise InputError("no tool named; write %podtrace TOOL --pod POD -- ARGS, or see %podtrace --help")
         if request.shell:
             raise InputError("--shell runs a cell's body: write it below %%podtrace --shell")
+        if request.destination is not None:
+            raise InputError("-d sends what a shell's podtracer captures; in a notebook the frame is the result")
         _refuse_raw_output(request)
         frame = self._one(request, request.tool, request.arguments)
         if request.stdout:
