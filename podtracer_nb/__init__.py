@@ -32,6 +32,7 @@ from podtracer_nb.errors import (
 if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
     from podtracer_nb.collector import collected
+    from podtracer_nb.execution import delete_tracers
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
         doctor,
@@ -63,6 +64,7 @@ __all__ = [
     "ToolFailed",
     "ToolNotFound",
     "collected",
+    "delete_tracers",
     "diff",
     "doctor",
     "list_tools",
@@ -76,12 +78,14 @@ __all__ = [
     "run_together",
     "scan",
     "to_parquet",
+    "tracers",
     "unload_ipython_extension",
 ]
 
 _HOMES = {
     "Target": "targets",
     "collected": "collector",
+    "delete_tracers": "execution",
     "diff": "analysis",
     "doctor": "tools",
     "pin": "targets",
@@ -93,6 +97,7 @@ _HOMES = {
     "run_together": "tools",
     "scan": "tools",
     "to_parquet": "tools",
+    "tracers": "tools",
     "list_tools": "tools",
 }
 

@@ -33,6 +33,7 @@ __all__ = [
     "Request",
     "RunRequest",
     "ToolsRequest",
+    "TracersRequest",
     "UseRequest",
     "VersionRequest",
     "complete",
@@ -73,6 +74,9 @@ class RunRequest:
     parse: str | None = None
     every: float | None = None
     allow_change: bool = False
+    via: str | None = None
+    image: str | None = None
+    tracer_namespace: str | None = None
     stdout: bool = False
     destination: str | None = None
     port: int | None = None
@@ -172,6 +176,14 @@ class ToolsRequest:
 
 
 @dataclass(frozen=True)
+class TracersRequest:
+    """List or delete the tracer pods of this process."""
+
+    delete: bool = False
+    out: str | None = None
+
+
+@dataclass(frozen=True)
 class UseRequest:
     """Set the defaults of later lines in this notebook; empty values and no `clear`: show them."""
 
@@ -199,6 +211,7 @@ Request = (
     | DemoRequest
     | DoctorRequest
     | ToolsRequest
+    | TracersRequest
     | UseRequest
     | HelpRequest
     | VersionRequest
@@ -374,6 +387,11 @@ _packets = _options(
         "--every", type=_Duration(), help="Run the tool again and again, so often: 200ms, 1s; one table of all."
     ),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
+    click.option(
+        "--via", type=click.Choice(["here", "job"]), help="Run here, or in a tracer pod on the target's node."
+    ),
+    click.option("--image", type=_Value("image"), help="Image of tracer pods [default: the notebook's own]."),
+    click.option("--tracer-namespace", type=_Value("namespace"), help="Namespace of tracer pods."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
 )
 
@@ -524,8 +542,16 @@ def _use(clear: bool, **values: Any) -> UseRequest:
     return UseRequest({name: value for name, value in values.items() if value}, clear)
 
 
+@click.command("tracers")
+@click.option("--delete", is_flag=True, help="Delete them.")
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
+def _tracers(**values: Any) -> TracersRequest:
+    """List the tracer pods on other nodes that this notebook keeps for the next run there."""
+    return TracersRequest(**values)
+
+
 _EVERYWHERE = dict(grammar.commands)
-_MAGIC = {**_EVERYWHERE, "use": _use}
+_MAGIC = {**_EVERYWHERE, "use": _use, "tracers": _tracers}
 
 
 def parse(words: Sequence[str], *, magic: bool = False, defaults: Mapping[str, object] | None = None) -> Request:

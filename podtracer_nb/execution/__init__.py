@@ -1,23 +1,33 @@
 """WHERE: runs argv inside a target, and leaves a recording; stops it, limits it, accounts for it, cleans up.
 
 `start` gives a `Run`. Between it and the tool stands a supervisor, a process of its own (`supervisor.py`), so that a
-tool ends, flushed, whatever becomes of us; this process itself enters no namespace.
+tool ends, flushed, whatever becomes of us; this process itself enters no namespace. On another node a tracer pod does
+the same for us (`tracer.py`), and what it sends becomes the same `Run` here (`remote.py`).
 """
 
 from __future__ import annotations
 
 from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
+from podtracer_nb.execution.remote import Elsewhere, start_remote
 from podtracer_nb.execution.run import Limits, Output, Run, search_path, start
+from podtracer_nb.execution.tracer import Placement, Tracer, delete_tracers, tracer_on, tracers
 
 __all__ = [
+    "Elsewhere",
     "Limits",
     "Output",
+    "Placement",
     "Reason",
     "Run",
     "Status",
+    "Tracer",
+    "delete_tracers",
     "new_recording_path",
     "recordings_directory",
     "search_path",
     "start",
+    "start_remote",
+    "tracer_on",
+    "tracers",
 ]

@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from podtracer_nb.execution import supervisor
 
-__all__ = ["Failure", "Feed", "Reason", "Status"]
+__all__ = ["Failure", "Feed", "Reason", "Status", "SupervisedFeed"]
 
 Reason = Literal["exit", "timer", "bytes", "stopped", "target-gone", "parent-gone", "disk"]
 
@@ -76,24 +76,19 @@ class Failure:
 
 
 class Feed:
-    """The state of one run, kept current by a thread until the supervisor is gone."""
+    """The state of one run; who keeps it current sets it under `changed` and notifies."""
 
-    def __init__(
-        self, process: subprocess.Popen[bytes], fds: dict[str, int], path: Path, metadata: dict[str, Any], keep: bool
-    ) -> None:
+    def __init__(self, fds: dict[str, int], path: Path, metadata: dict[str, Any]) -> None:
         self.changed = threading.Condition()
         self.path = path
+        self.metadata = metadata
         self.pid: int | None = None
         self.journal_bytes = 0
         self.status: Status | None = None
         self.failure: Failure | None = None
-        self.recording, self.journal = fds["recording"], fds["journal"]
-        self._stderr, self._complaints = fds["stderr"], fds["complaints"]
-        self._control: int | None = fds["control"]
-        self._process, self._metadata, self._keep = process, metadata, keep
-        for descriptor in (self.recording, self.journal, self._stderr, self._complaints):
+        self.recording, self.journal, self._stderr = fds["recording"], fds["journal"], fds["stderr"]
+        for descriptor in (self.recording, self.journal, self._stderr):
             weakref.finalize(self, os.close, descriptor)
-        threading.Thread(target=self._listen, args=(fds["events"],), name="podtracer-run", daemon=True).start()
 
     @property
     def ended(self) -> bool:
@@ -110,16 +105,34 @@ class Feed:
         self.order(supervisor.GONE if target_gone else supervisor.STOP)
 
     def order(self, order: bytes) -> None:
+        """Give an order of the supervisor's."""
+        raise NotImplementedError
+
+    def stderr_text(self) -> str:
+        """Return standard error so far, its middle left out where it is long."""
+        return supervisor.stderr_text(self._stderr)
+
+
+class SupervisedFeed(Feed):
+    """A run on this machine, kept current by a thread until its supervisor is gone."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], fds: dict[str, int], path: Path, metadata: dict[str, Any], keep: bool
+    ) -> None:
+        super().__init__(fds, path, metadata)
+        self._complaints = fds["complaints"]
+        weakref.finalize(self, os.close, self._complaints)
+        self._control: int | None = fds["control"]
+        self._process, self._keep = process, keep
+        threading.Thread(target=self._listen, args=(fds["events"],), name="podtracer-run", daemon=True).start()
+
+    def order(self, order: bytes) -> None:
         """Give the supervisor an order."""
         with self.changed:
             if self._control is not None:
                 # Gone: its end is on its way through the other pipe. Full: there are orders enough in it.
                 with contextlib.suppress(BrokenPipeError, BlockingIOError):
                     os.write(self._control, order)
-
-    def stderr_text(self) -> str:
-        """Return standard error so far, its middle left out where it is long."""
-        return supervisor.stderr_text(self._stderr)
 
     def _listen(self, events: int) -> None:
         last: dict[str, Any] | None = None
@@ -152,7 +165,7 @@ class Feed:
             self.failure = Failure(None, f"the supervisor was killed or failed{why}; {size} bytes are in {self.path}")
             if self._keep:
                 with contextlib.suppress(OSError):  # the same full or vanished disk: the message says it all
-                    supervisor.Sidecar(str(self.path)).write({**self._metadata, "reason": "lost", "bytes": size})
+                    supervisor.Sidecar(str(self.path)).write({**self.metadata, "reason": "lost", "bytes": size})
         elif "failed" in last:
             self.failure = Failure(last["failed"], last["message"])
         else:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from podtracer_nb.errors import ExecutionError, InputError, PrivilegeError, ToolFailed, ToolNotFound
 from podtracer_nb.execution import supervisor
-from podtracer_nb.execution.feed import Feed, Status
+from podtracer_nb.execution.feed import Feed, Status, SupervisedFeed
 from podtracer_nb.execution.recording import open_recording
 from podtracer_nb.targets import Pin
 
@@ -127,14 +127,16 @@ class Run:
         on disk, so a slow reader never holds the tool up, and an interrupt leaves the position where it was.
     """
 
-    def __init__(self, feed: Feed, argv: tuple[str, ...], pin: Pin, keep: bool) -> None:
+    def __init__(
+        self, feed: Feed, argv: tuple[str, ...], label: str, *, in_container: bool = False, keep: bool = True
+    ) -> None:
         self.path = feed.path
         self.argv = argv
         self.stdout: io.RawIOBase = _Tail(feed)
         self._feed = feed
         self._keep = keep
-        self._label = pin.target.label
-        self._in_container = "mnt" in pin.entered
+        self._label = label
+        self._in_container = in_container
         weakref.finalize(self, feed.stop)
 
     @property
@@ -333,7 +335,7 @@ def start(
         **(metadata or {}),
     }
     feed = _launch(pin, words, path, limits or Limits(), described, keep)
-    run = Run(feed, words, pin, keep)
+    run = Run(feed, words, pin.target.label, in_container="mnt" in pin.entered, keep=keep)
     try:
         feed.wait_for(lambda: feed.ended or feed.pid is not None)
     except BaseException:
@@ -390,7 +392,7 @@ def _launch(  # noqa: PLR0917 - one caller, right above
         for name in ("stderr", "complaints"):
             fds[name] = os.memfd_create(f"podtracer-{name}")
             ours.callback(os.close, fds[name])
-        fds["journal"] = _journal(path)
+        fds["journal"] = new_journal(path)
         ours.callback(os.close, fds["journal"])
         control, fds["control"] = pair(theirs, ours)
         os.set_blocking(fds["control"], False)
@@ -434,7 +436,7 @@ def _launch(  # noqa: PLR0917 - one caller, right above
         )
         ours.pop_all()
         theirs.close()
-        return Feed(process, fds, path, metadata, keep)
+        return SupervisedFeed(process, fds, path, metadata, keep)
 
 
 @functools.cache
@@ -446,7 +448,7 @@ def _compiled() -> bytes:
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
 
 
-def _journal(path: Path) -> int:
+def new_journal(path: Path) -> int:
     """Return a file without a name, on the recording's disk, for what arrived when."""
     try:
         with tempfile.TemporaryFile(dir=path.parent) as file:

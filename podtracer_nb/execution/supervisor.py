@@ -126,7 +126,7 @@ class _Events:
             poll.poll()
 
 
-class _Stderr:
+class Stderr:
     """The head and the tail of standard error, in memory that the parent sees."""
 
     def __init__(self, descriptor: int) -> None:
@@ -195,7 +195,7 @@ class Supervisor:
     def __init__(self, spec: Specification) -> None:
         self.spec = spec
         self.events = _Events(spec["events"])
-        self.stderr = _Stderr(spec["stderr"])
+        self.stderr = Stderr(spec["stderr"])
         self.sidecar = Sidecar(spec["path"]) if spec["keep"] else None
         self.reason: str | None = None
         self.note: str | None = None

@@ -116,6 +116,10 @@ class PodtraceMagics(Magics):
             case options.PodsRequest():
                 pods = podtracer_nb.pods(**request.keywords())
                 return self._hand_over(pods, request.out)
+            case options.TracersRequest():
+                if request.delete:
+                    podtracer_nb.delete_tracers()
+                return self._hand_over(podtracer_nb.tracers(), request.out)
             case options.ToolsRequest():
                 return self._hand_over(podtracer_nb.list_tools(), request.out)
             case options.DoctorRequest():

@@ -9,7 +9,7 @@ from __future__ import annotations
 from podtracer_nb.targets import local
 from podtracer_nb.targets.capabilities import PROGRAM as LAUNCHER
 from podtracer_nb.targets.capabilities import launcher, missing_capabilities
-from podtracer_nb.targets.container import untraceable
+from podtracer_nb.targets.container import here, untraceable
 from podtracer_nb.targets.pin import KINDS, Pin, pin
 from podtracer_nb.targets.resolution import pods, resolve
 from podtracer_nb.targets.target import Target
@@ -22,6 +22,7 @@ __all__ = [
     "Target",
     "Watch",
     "departed",
+    "here",
     "launcher",
     "local",
     "missing_capabilities",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from podtracer_nb.targets.capabilities import missing_capabilities
 from podtracer_nb.targets.kubeconfig import node_name
 from podtracer_nb.targets.target import Target
 
-__all__ = ["Located", "elsewhere", "locate", "untraceable"]
+__all__ = ["Located", "elsewhere", "here", "locate", "untraceable"]
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,18 @@ def elsewhere(target: Target) -> str:
     if ours and target.node and target.node != ours:
         return f"is on node {target.node}, and we are on {ours}"
     return ""
+
+
+def here(target: Target) -> bool:
+    """Tell whether a target is on this machine, by the nodes' names or, without ours, by its processes."""
+    if target.source != "kubernetes":
+        return True
+    if not sys.platform.startswith("linux"):
+        return False
+    if node_name():
+        return not elsewhere(target)
+    seen = procfs.containers(procfs.host_proc())
+    return bool(seen.intersection([*target.container_ids.values(), *target.cgroup_uids]))
 
 
 def untraceable(pods: Sequence[Target]) -> list[str]:

@@ -106,6 +106,37 @@ class Cluster:
         """Return the API server's version, such as ``v1.34.4``."""
         return str((self._get("/version", ("get", "/version", None)) or {}).get("gitVersion", ""))
 
+    def credentials(self) -> tuple[dict[str, str], Any]:
+        """Return the headers that say who we are, as they are now, and the TLS context; for other ways than HTTP."""
+        headers = dict(self._api.param_serialize("GET", "/api", auth_settings=["BearerToken"])[2])
+        words = self._api.rest_client.pool_manager.connection_pool_kw
+        context = words.get("ssl_context")
+        if context is None and self.host.startswith("https"):
+            import ssl
+
+            settings = self._api.configuration
+            context = ssl.create_default_context(cafile=settings.ssl_ca_cert)
+            if not settings.verify_ssl:
+                context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        return headers, context
+
+    def create(self, path: str, resource: str, namespace: str, body: object) -> dict[str, Any]:
+        """Create an object of the API below `path` and return it as it is there."""
+        answer = self._request("POST", path, ("create", resource, namespace), body=body)
+        if answer is None:
+            raise ClusterError(f"there is no namespace {namespace}, or its {resource} are not known: make it first")
+        return answer
+
+    def read(self, path: str, resource: str, namespace: str, selector: str | None = None) -> dict[str, Any] | None:
+        """Return an object or a list of the API, or None where it is not there."""
+        query = [("labelSelector", selector)] if selector else None
+        return self._get(path, ("list" if selector else "get", resource, namespace), query)
+
+    def delete(self, path: str, resource: str, namespace: str) -> None:
+        """Delete an object of the API and what it owns; one that is gone already is no error."""
+        body = {"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Background", "gracePeriodSeconds": 5}
+        self._request("DELETE", path, ("delete", resource, namespace), body=body)
+
     def _target(self, pod: Mapping[str, Any]) -> Target:
         return target_of(pod, self)
 

@@ -3,7 +3,7 @@
 How its argv is made fit for machines, and how its output becomes a frame; `run` and `Session` carry that out.
 """
 
-from podtracer_nb.tools.api import pods, read_pcap, run, run_together
+from podtracer_nb.tools.api import pods, read_pcap, run, run_together, tracers
 from podtracer_nb.tools.diagnosis import doctor
 from podtracer_nb.tools.large import read_parquet, scan, to_parquet
 from podtracer_nb.tools.registry import list_tools
@@ -36,4 +36,5 @@ __all__ = [
     "run_together",
     "scan",
     "to_parquet",
+    "tracers",
 ]

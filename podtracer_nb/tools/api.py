@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LARGEST = 1 << 53  # far more of anything than a run can have
 _LONGEST_WORD = 131_072  # MAX_ARG_STRLEN: execve(2)
 
-__all__ = ["open_session", "pods", "read_pcap", "run", "run_together"]
+__all__ = ["open_session", "pods", "read_pcap", "run", "run_together", "tracers"]
 
 
 def open_session(
@@ -46,6 +46,9 @@ def open_session(
     parse: str | None = None,
     every: float | None = None,
     allow_change: bool = False,
+    via: str | None = None,
+    image: str | None = None,
+    tracer_namespace: str | None = None,
 ) -> Session[object]:
     """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run`."""
     for _, args in commands:
@@ -62,9 +65,11 @@ def open_session(
     ):
         if value is not None and not (isinstance(value, int | float) and 0 < value < _LARGEST):
             raise InputError(f"{name}={value!r} has to be a number greater than 0")
-    for name, word in (("filter", filter), ("interface", interface), ("parse", parse)):
+    for name, word in (("filter", filter), ("interface", interface), ("parse", parse), ("image", image)):
         if word is not None and not isinstance(word, str):
             raise InputError(f"{name}={word!r} has to be text")
+    if via not in (None, "here", "job"):
+        raise InputError(f"via={via!r} is neither 'here' nor 'job'")
     if isinstance(ns, str):
         ns = ns.split(",")
     named = (pod,) if isinstance(pod, str) else tuple(pod or ())
@@ -92,6 +97,8 @@ def open_session(
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
         file=Path(file) if file is not None else None,
         allow_change=allow_change,
+        via=via,
+        placement=execution.Placement(tracer_namespace, image),
     )
 
 
@@ -134,6 +141,9 @@ def run(
     parse: str | None = None,
     every: float | None = None,
     allow_change: bool = False,
+    via: str | None = None,
+    image: str | None = None,
+    tracer_namespace: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
     """Run a network tool inside a target's namespaces and return its output as a frame.
@@ -172,6 +182,10 @@ def run(
         samples' rows, with `sample_time` and each counter's rate.
     allow_change
         Let a tool alter the target (`ip addr add`, `sysctl -w`), which is refused otherwise.
+    via
+        `here`, or `job`: by a tracer pod on the target's node. By default here where the target is here.
+    image, tracer_namespace
+        Of which image tracer pods are, and in which namespace: by default the notebook's own.
     progress
         Called about four times a second with a `Progress`, and once at the end.
 
@@ -226,6 +240,9 @@ def run(
         parse=parse,
         every=every,
         allow_change=allow_change,
+        via=via,
+        image=image,
+        tracer_namespace=tracer_namespace,
     )
     with session:
         results = session.each(frames.read_job, progress)
@@ -372,6 +389,35 @@ def pods(
     frame = pd.DataFrame(text, dtype="str")
     frame.insert(9, "host_network", pd.Series([each.host_network for each in found], dtype=bool))
     frame.insert(11, "traceable", pd.Series([not reason for reason in reasons], dtype=bool))
+    return frame
+
+
+def tracers() -> pd.DataFrame:
+    """List the tracer pods on other nodes that this process keeps for the next run there.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a tracer pod: `node`, `namespace`, `pod`, `image` (str), `since` (datetime64[ns, UTC]), `alive` (bool).
+
+    Raises
+    ------
+    ClusterError, PrivilegeError
+        The cluster's API cannot be asked.
+
+    Examples
+    --------
+    >>> import podtracer_nb
+    >>> len(podtracer_nb.tracers())
+    0
+    """
+    import pandas as pd
+
+    kept = execution.tracers()
+    text = {name: [getattr(each, name) for each in kept] for name in ("node", "namespace", "pod", "image")}
+    frame = pd.DataFrame(text, dtype="str")
+    frame["since"] = pd.to_datetime([each.since for each in kept], unit="s", utc=True).astype("datetime64[ns, UTC]")
+    frame["alive"] = pd.Series([each.alive() for each in kept], dtype=bool)
     return frame
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born with `df.podtrace`
 from podtracer_nb import packets
 from podtracer_nb.errors import CaptureError, InputError, ToolFailed
-from podtracer_nb.targets import departed
+from podtracer_nb.targets import Pin, departed
 from podtracer_nb.tools.lines import Lines
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import Series, samples
@@ -54,7 +54,7 @@ def settle(job: Job) -> dict[str, Any]:
         The tool failed and left no packets: what it wrote to standard error, said in one line.
     """
     status = job.run.wait()
-    if status.reason == "exit" and status.exit_code and not job.gone:
+    if status.reason == "exit" and status.exit_code and not job.gone and isinstance(job.pin, Pin):
         # Its interface went with the pod, faster than anybody could look.
         job.gone = departed(job.pin)
     provenance = job.provenance(status)

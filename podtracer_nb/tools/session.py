@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from podtracer_nb import execution, targets
-from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
+from podtracer_nb.errors import InputError, TargetError, ToolFailed, ToolNotFound
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import sampled
 from podtracer_nb.tools.tool import Change, Command, Options, Tool
@@ -118,7 +118,7 @@ class Job:
     command: Command
     recording: Path
     run: execution.Run
-    pin: targets.Pin
+    pin: targets.Pin | execution.Elsewhere
     sampled: bool = False
     change: Change | None = None
     gone: str = ""
@@ -194,6 +194,10 @@ class Session(Generic[Result]):
         the tool's.
     allow_change
         Whether a tool may alter the target.
+    via
+        `here` or `job` (a tracer pod on the target's node); None: here where the target is.
+    placement
+        How tracer pods are made.
     """
 
     def __init__(
@@ -205,6 +209,8 @@ class Session(Generic[Result]):
         limits: execution.Limits | None = None,
         file: Path | None = None,
         allow_change: bool = False,
+        via: str | None = None,
+        placement: execution.Placement | None = None,
     ) -> None:
         if any("\0" in word for task in tasks for word in task.arguments):
             raise InputError("an argument holds a NUL byte, which no program can be given")
@@ -217,26 +223,34 @@ class Session(Generic[Result]):
         tools = [find(task.tool) for task in tasks]
         changes = [_change(tool, task, allow_change) for tool, task in zip(tools, tasks, strict=True)]
         try:
-            if "mnt" not in kinds:
+            places = self._places(chosen, kinds, via, placement or execution.Placement())
+            pins = [held for held in places if isinstance(held, targets.Pin)]
+            if pins and "mnt" not in kinds:
                 for tool in tools:
                     _installed(tool)
-            pins = [self._opened.enter_context(targets.pin(each, kinds)) for each in chosen]
             planned = [
                 (task, tool, change, held, _prepared(tool, task, held, alone=len(tasks) == 1))
-                for held in pins
+                for held in places
                 for task, tool, change in zip(tasks, tools, changes, strict=True)
             ]
             for _, tool, _, held, (command, _) in planned:
-                _check(tool, command, held)
+                if isinstance(held, targets.Pin):
+                    _check(tool, command, held)
             for task, tool, change, held, (command, repeated) in planned:
                 recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1)
-                started = execution.start(
-                    held,
-                    [*command.launcher, *command.argv],
-                    recording=recording,
-                    limits=replace(limits, linger=command.linger),
-                    metadata={"tool": tool.name, "target": describe(held.target)},
-                )
+                metadata = {"tool": tool.name, "target": describe(held.target)}
+                if isinstance(held, targets.Pin):
+                    started = execution.start(
+                        held,
+                        [*command.launcher, *command.argv],
+                        recording=recording,
+                        limits=replace(limits, linger=command.linger),
+                        metadata=metadata,
+                    )
+                else:
+                    order = _order(task if repeated else replace(task, every=None), limits, allow_change)
+                    started = execution.start_remote(held, order, command.argv, recording=recording, metadata=metadata)
+                    command = replace(command, argv=started.argv)
                 run = self._opened.enter_context(started)
                 self.jobs.append(Job(task, tool, held.target, command, recording, run, held, repeated, change))
         except BaseException:
@@ -244,6 +258,31 @@ class Session(Generic[Result]):
             raise
         self._opened.enter_context(targets.Watch(pins, self._gone))
         self.began = time.monotonic()
+
+    def _places(
+        self,
+        chosen: tuple[targets.Target, ...],
+        kinds: tuple[str, ...],
+        via: str | None,
+        placement: execution.Placement,
+    ) -> list[targets.Pin | execution.Elsewhere]:
+        """Pin what is here; have a tracer pod for what is not. Nodes start theirs at the same time."""
+        far = [each for each in chosen if via == "job" or (via is None and not targets.here(each))]
+        for each in far:
+            if each.source != "kubernetes":
+                raise InputError(f"--via job is for pods of a cluster, and {each.label} is on this machine")
+            if each.untraceable:
+                raise TargetError(f"pod {each.label} {each.untraceable}")
+        nodes = {each.node: each.cluster for each in far}
+        with ThreadPoolExecutor(max(len(nodes), 1), thread_name_prefix="podtracer-place") as pool:
+            made = pool.map(lambda node: execution.tracer_on(nodes[node], node, placement), nodes)
+            tracers = dict(zip(nodes, made, strict=True))
+        return [
+            execution.Elsewhere(each, kinds, tracers[each.node].connect)
+            if each in far
+            else self._opened.enter_context(targets.pin(each, kinds))
+            for each in chosen
+        ]
 
     def _gone(self, held: targets.Pin, why: str) -> None:
         """End the runs in a pod that is gone: nothing can come from it any more."""
@@ -359,9 +398,22 @@ def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
     return change
 
 
-def _prepared(tool: Tool, task: Task, held: targets.Pin, *, alone: bool) -> tuple[Command, bool]:
+def _order(task: Task, limits: execution.Limits, allow_change: bool) -> dict[str, Any]:
+    """Return what a tracer's agent is asked to run."""
+    return {
+        "tool": task.tool,
+        "arguments": list(task.arguments),
+        "options": asdict(task.options),
+        "every": task.every,
+        "seconds": limits.seconds,
+        "bytes": limits.bytes,
+        "allow_change": allow_change,
+    }
+
+
+def _prepared(tool: Tool, task: Task, held: targets.Pin | execution.Elsewhere, *, alone: bool) -> tuple[Command, bool]:
     """Return the command, and whether it is sampled."""
-    unprivileged = "user" in held.entered or _in_user_namespace()
+    unprivileged = isinstance(held, targets.Pin) and ("user" in held.entered or _in_user_namespace())
     if task.every is None:
         return tool.command(task.arguments, task.options, unprivileged), False
     # With --every, --count counts samples.
