@@ -6,6 +6,7 @@ that breaks is made again, and goes on behind the last byte that arrived; at the
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
 import json
@@ -55,7 +56,7 @@ class RemoteFeed(Feed):
         The recording on this machine, and what is to be known of it.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - one caller, below
         self,
         connect: Callable[[], ExecStream],
         order: dict[str, Any],
@@ -92,10 +93,8 @@ class RemoteFeed(Feed):
 
     @staticmethod
     def _say(stream: ExecStream, words: dict[str, Any]) -> None:
-        try:
+        with contextlib.suppress(ClusterError):  # whoever reads from it sees the same, and connects again
             stream.send(json.dumps(words).encode() + b"\n")
-        except ClusterError:
-            pass  # whoever reads from it sees the same, and connects again
 
     # -- the thread ---------------------------------------------------------------------------------------------------
 

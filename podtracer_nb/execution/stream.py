@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import ssl
 import threading
 import urllib.parse
 from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from podtracer_nb.errors import ClusterError, PrivilegeError
+
+if TYPE_CHECKING:
+    import ssl
 
 __all__ = ["STDERR", "STDOUT", "Access", "ExecStream"]
 

@@ -1,14 +1,14 @@
 """Tracer pods: one on each node whose pods are traced from elsewhere, in our own namespace, gone when we are.
 
-A Job makes it, so that its deadline and its end are the cluster's to keep: pinned to the node, whatever its taints, with
-the rights of deploy/overlays/capabilities and no more. It is kept for the next run on its node, and ends by itself when
-nobody has come for some minutes.
+A Job makes it, so that its deadline and its end are the cluster's to keep: pinned to the node, whatever its taints,
+with the rights of deploy/overlays/capabilities and no more. It is kept for the next run on its node, and ends by itself
+when nobody has come for some minutes.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
+import contextlib
 import os
 import re
 import secrets
@@ -106,10 +106,8 @@ def delete_tracers() -> int:
 
 @atexit.register
 def _at_exit() -> None:
-    try:
+    with contextlib.suppress(PodtracerError):  # they end by themselves when nobody comes
         delete_tracers()
-    except PodtracerError:
-        pass  # they end by themselves when nobody comes
 
 
 def tracer_on(cluster: Any, node: str, placement: Placement) -> Tracer:
@@ -277,8 +275,3 @@ def _forbidden(cluster: Any, namespace: str, job: str) -> None:
             else:
                 hint = "look at the namespace's policies"
             raise PrivilegeError(f"the tracer pod may not be made in namespace {namespace} ({said}): {hint}")
-
-
-def described() -> str:
-    """Return the tracers of this process as JSON; for people who look from outside."""
-    return json.dumps([{"node": each.node, "pod": each.pod, "namespace": each.namespace} for each in tracers()])

@@ -1,10 +1,10 @@
 """What a tracer pod runs: tools in the pods of its own node, for a podtracer elsewhere.
 
-``python -m podtracer_nb.tools.agent serve`` is the pod's only long process. ``… agent connect`` is what the API server's
-exec starts for each connection: it hands its own standard streams over to the first and waits. So a run outlives its
-connection: its bytes are in the recording on this node's disk, and are sent from where the other side has them.
+``python -m podtracer_nb.tools.agent serve`` is the pod's only long process. ``… agent connect`` is what exec starts for
+each connection: it hands its own standard streams over to the first and waits. So a run outlives its connection: its
+bytes are in the recording on this node's disk, and are sent from where the other side has them.
 
-Orders come as lines of JSON: `start` a task, `attach` to a run, `stop` (an order of the supervisor's), `ping`. What goes
+Orders come as lines of JSON: `start` a task, or go on with a run, then orders of the supervisor's and pings. What goes
 back is in entries, as in the supervisor's journal: time in ns, kind, length (20 bytes), then so many bytes.
 """
 
@@ -48,7 +48,7 @@ class _Run:
 
 
 class Agent:
-    """Serves until nobody has come for `idle` seconds; ends a run whose other side has been away for `lease` seconds."""
+    """Serves until nobody has come for `idle` seconds; ends a run that nobody has asked for during `lease` seconds."""
 
     def __init__(self, idle: float, lease: float) -> None:
         self._idle, self._lease = idle, lease

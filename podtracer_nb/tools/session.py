@@ -250,9 +250,9 @@ class Session(Generic[Result]):
                 else:
                     order = _order(task if repeated else replace(task, every=None), limits, allow_change)
                     started = execution.start_remote(held, order, command.argv, recording=recording, metadata=metadata)
-                    command = replace(command, argv=started.argv)
                 run = self._opened.enter_context(started)
-                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, repeated, change))
+                ran = command if isinstance(held, targets.Pin) else replace(command, argv=started.argv)
+                self.jobs.append(Job(task, tool, held.target, ran, recording, run, held, repeated, change))
         except BaseException:
             self._opened.close()
             raise
