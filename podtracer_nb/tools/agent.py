@@ -86,7 +86,7 @@ class Agent:
             return now - self._seen > self._idle
 
     def _connection(self, connection: socket.socket) -> None:
-        with connection, self._lock:
+        with self._lock:
             self._connections += 1
         try:
             _, fds, _, _ = socket.recv_fds(connection, 16, 3)

@@ -63,7 +63,7 @@ def test_one_line_captures_on_two_nodes_and_shows_one_exchange_leave_and_arrive(
     client = outside.json("--namespace", "shop", "get", "pods", "--selector=app=client")["items"][0]
     served = web_pods(outside)[0]["status"]["podIP"]
     frame = podtracer_nb.run(
-        "tcpdump", selector="app in (web,client)", namespace="shop", via="job", filter="tcp port 8080", timer=8
+        "tcpdump", pod=["deploy/web", "deploy/client"], namespace="shop", via="job", filter="tcp port 8080", timer=8
     )
     assert set(frame.node) <= set(nodes)
     exchange = frame[frame.dst.eq(served) & frame.tcp_flags.eq("S")]
