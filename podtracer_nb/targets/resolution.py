@@ -274,7 +274,7 @@ def _selected(
         raise TargetNotFound(
             f"no pod{where} has labels {selector}; `podtracer pods --show-labels` shows those there are"
         )
-    return [pod for pod in found if pod.phase not in ("Succeeded", "Failed")] or found
+    return [pod for pod in found if not _finished(pod)] or found
 
 
 def _referenced(
@@ -314,7 +314,12 @@ def _alive(pods: list[Target], reference: Reference) -> list[Target]:
     """Leave out pods that have finished, where a reference means many: a Deployment's evicted ones stay listed."""
     if reference.kind == "pod" and not reference.glob:
         return pods
-    return [pod for pod in pods if pod.phase not in ("Succeeded", "Failed")] or pods
+    return [pod for pod in pods if not _finished(pod)] or pods
+
+
+def _finished(pod: Target) -> bool:
+    """Tell whether a pod has finished; one that is being deleted may have, though its phase says Terminating."""
+    return pod.phase in ("Succeeded", "Failed") or pod.untraceable.startswith("has finished")
 
 
 def _no_such(
