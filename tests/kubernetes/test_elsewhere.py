@@ -60,7 +60,6 @@ def none_left(kubectl: Kubectl) -> bool:
 def test_one_line_captures_on_two_nodes_and_shows_one_exchange_leave_and_arrive(
     outside: Kubectl, nodes: list[str]
 ) -> None:
-    client = outside.json("--namespace", "shop", "get", "pods", "--selector=app=client")["items"][0]
     served = web_pods(outside)[0]["status"]["podIP"]
     frame = podtracer_nb.run(
         "tcpdump", pod=["deploy/web", "deploy/client"], namespace="shop", via="job", filter="tcp port 8080", timer=8
@@ -69,7 +68,7 @@ def test_one_line_captures_on_two_nodes_and_shows_one_exchange_leave_and_arrive(
     exchange = frame[frame.dst.eq(served) & frame.tcp_flags.eq("S")]
     seen = exchange.groupby(["tcp_seq", "sport"], observed=True).target.nunique()
     assert (seen == 2).any(), "the same segment in the pod that sent it and in the one that took it"
-    assert f"shop/{client['metadata']['name']}" in set(exchange.target)
+    assert any(name.startswith("shop/client-") for name in exchange.target)
     assert frame.time.is_monotonic_increasing
     assert len(tracer_pods(outside)) == len(nodes), "one a node, kept for the next run"
 
