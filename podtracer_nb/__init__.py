@@ -31,7 +31,19 @@ from podtracer_nb.errors import (
 
 if TYPE_CHECKING:
     from podtracer_nb.targets import Target, pin, resolve
-    from podtracer_nb.tools import doctor, list_tools, pods, read_parquet, read_pcap, run, scan, to_parquet
+    from podtracer_nb.tools import (
+        changes,
+        doctor,
+        hold,
+        impair,
+        list_tools,
+        pods,
+        read_parquet,
+        read_pcap,
+        run,
+        scan,
+        to_parquet,
+    )
 
 __all__ = [
     "CaptureError",
@@ -50,7 +62,10 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "changes",
     "doctor",
+    "hold",
+    "impair",
     "list_tools",
     "load_ipython_extension",
     "pin",
@@ -66,7 +81,10 @@ __all__ = [
 
 _HOMES = {
     "Target": "targets",
+    "changes": "tools",
     "doctor": "tools",
+    "hold": "tools",
+    "impair": "tools",
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",
@@ -98,5 +116,5 @@ def load_ipython_extension(ip: Any) -> None:
 
 
 def unload_ipython_extension(ip: Any) -> None:
-    """Take `%podtrace` and its completion away again."""
+    """Take `%podtrace` and its completion away again, and take back every change that is held."""
     importlib.import_module("podtracer_nb.notebook").unload(ip)

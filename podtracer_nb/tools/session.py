@@ -6,7 +6,7 @@ every tool to stop and then goes on waiting: what was captured is read to its en
 
 from __future__ import annotations
 
-import os
+import shlex
 import shutil
 import subprocess
 import threading
@@ -14,13 +14,14 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
+from podtracer_nb.tools import holding
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.tool import Change, Command, Options, Tool
 
@@ -51,11 +52,14 @@ class Task:
         The program and its own words.
     options
         What our own parameters ask of it.
+    change
+        What it alters, where that is known better than the tool could tell from its words.
     """
 
     tool: str
     arguments: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -115,6 +119,7 @@ class Job:
     run: execution.Run
     pin: targets.Pin
     change: Change | None = None
+    held: bool = False
     gone: str = ""
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
@@ -126,6 +131,15 @@ class Job:
         if file is None or file.name == self.recording.name:
             return list(self.command.notes)
         return [note.replace(str(file), str(self.recording)) for note in self.command.notes]
+
+    def changed(self, exit_code: int | None = None) -> dict[str, Any]:
+        """Return what became of what it alters: made, undone, and how; empty where it alters nothing."""
+        if self.change is None:
+            return {}
+        if self.held:
+            return holding.outcome(self.recording, self.change)
+        output = self.recording.read_text(encoding="utf-8", errors="replace") if self.change.told else ""
+        return {**holding.described(self.change.after(output)), "made": exit_code == 0}
 
     def provenance(self, status: execution.Status) -> dict[str, Any]:
         """Return what this run was, small and JSON-able."""
@@ -147,7 +161,7 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
-            **({"change": asdict(self.change)} if self.change else {}),
+            **({"change": self.changed(status.exit_code)} if self.change else {}),
             **({"parse": self.task.options.parse} if self.task.options.parse else {}),
             "notes": [
                 *self._command_notes(),
@@ -188,6 +202,8 @@ class Session(Generic[Result]):
         the tool's.
     allow_change
         Whether a tool may alter the target.
+    hold
+        Seconds after which what the tools altered is taken back, infinite for not before it is asked for; None: never.
     """
 
     def __init__(
@@ -199,6 +215,7 @@ class Session(Generic[Result]):
         limits: execution.Limits | None = None,
         file: Path | None = None,
         allow_change: bool = False,
+        hold: float | None = None,
     ) -> None:
         if any("\0" in word for task in tasks for word in task.arguments):
             raise InputError("an argument holds a NUL byte, which no program can be given")
@@ -209,30 +226,35 @@ class Session(Generic[Result]):
         self._opened = ExitStack()
         limits = limits or execution.Limits()
         tools = [find(task.tool) for task in tasks]
-        changes = [_change(tool, task, allow_change) for tool, task in zip(tools, tasks, strict=True)]
+        changes = [_change(tool, task, allow_change, hold=hold) for tool, task in zip(tools, tasks, strict=True)]
         try:
             if "mnt" not in kinds:
                 for tool in tools:
                     _installed(tool)
             pins = [self._opened.enter_context(targets.pin(each, kinds)) for each in chosen]
             planned = [
-                (task, tool, change, held, _prepared(tool, task, held))
+                (task, tool, change and _with_its_undo(change, task, held, hold), held, _prepared(tool, task, held))
                 for held in pins
                 for task, tool, change in zip(tasks, tools, changes, strict=True)
             ]
             for _, tool, _, held, command in planned:
                 _check(tool, command, held)
             for task, tool, change, held, command in planned:
-                recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1)
+                keeps = change is not None and hold is not None
+                told = replace(command, suffix=".jsonl") if keeps else command
+                recording = self._recording(tool, held.target, told, file, several=len(chosen) > 1)
+                words = (*command.launcher, *command.argv)
+                described = {"change": holding.described(change, held=keeps)} if change else {}
                 started = execution.start(
                     held,
-                    [*command.launcher, *command.argv],
+                    words,
                     recording=recording,
-                    limits=replace(limits, linger=command.linger),
-                    metadata={"tool": tool.name, "target": describe(held.target)},
+                    limits=replace(limits, linger=command.linger, patience=holding.PATIENCE if keeps else None),
+                    metadata={"tool": tool.name, "target": describe(held.target), **described},
+                    around=holding.around(change, words, hold, recording) if change and hold is not None else None,
                 )
                 run = self._opened.enter_context(started)
-                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, change))
+                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, change, keeps))
         except BaseException:
             self._opened.close()
             raise
@@ -342,15 +364,23 @@ def _to_its_end(read: Callable[[Job], Result], job: Job) -> Result:
         job.ended = True
 
 
-def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
-    """Refuse what would alter the target, unless that is allowed."""
-    change = tool.change(task.arguments)
+def _change(tool: Tool, task: Task, allowed: bool, *, hold: float | None) -> Change | None:
+    """Refuse what would alter the target, unless that is allowed; refuse to hold what alters nothing."""
+    change = task.change or tool.change(task.arguments)
+    line = shlex.join([tool.name, *task.arguments])
     if change is not None and not allowed:
-        raise InputError(
-            f"this {change.what} in the target: {tool.name} {' '.join(task.arguments)}; "
-            "add --allow-change if that is what you want"
-        )
+        raise InputError(f"this {change.what} in the target: {line}; add --allow-change if that is what you want")
+    if hold is not None and change is None:
+        raise InputError(f"nothing is known that {line} alters, so there is nothing to take back: leave --for out")
     return change
+
+
+def _with_its_undo(change: Change, task: Task, held: targets.Pin, hold: float | None) -> Change:
+    known = holding.with_its_undo(change, held)
+    if hold is not None and known.undo is None:
+        line = shlex.join([task.tool, *task.arguments])
+        raise InputError(f"this {change.what} in the target, and nothing takes that back: {line}; leave --for out")
+    return known
 
 
 def _prepared(tool: Tool, task: Task, held: targets.Pin) -> Command:
@@ -373,21 +403,13 @@ def _check(tool: Tool, command: Command, held: targets.Pin) -> None:
     if command.check is None:
         return
     try:
-        done = subprocess.run(
-            [*held.launcher, *held.nsenter, *command.launcher, *command.check],
-            pass_fds=held.pass_fds,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_CHECK,
-            env={**os.environ, "LC_ALL": "C", "PATH": execution.search_path()},
-            check=False,
-        )
+        done = execution.ask(held, [*command.launcher, *command.check], seconds=_CHECK)
     except subprocess.TimeoutExpired:
         raise ToolFailed(
             f"{tool.name} took more than {_CHECK:.0f} s to compile the filter: does it name a host whose look-up hangs?"
         ) from None
     if done.returncode != 0:
-        stderr = done.stderr.decode("utf-8", errors="replace").strip()
+        stderr = done.stderr.strip()
         raise tool.diagnose(stderr) or InputError(f"{tool.name} refuses its arguments: {last_line(stderr)}")
 
 
