@@ -51,6 +51,7 @@ class Place:
 
     def __init__(self, pid: int, pin: targets.Pin) -> None:
         self.pid, self._pin = pid, pin
+        self._others = set(children(os.getpid()))
         self.do("ip", "link", "add", "name", "eth0", "type", "veth", "peer", "name", "far")
         self.do("ip", "link", "set", "eth0", "up")
         self.do("ip", "link", "set", "far", "up")
@@ -59,6 +60,10 @@ class Place:
         done = execution.ask(self._pin, argv)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def started(self) -> set[int]:
+        """Return which of our children are new: supervisors."""
+        return set(children(os.getpid())) - self._others
 
     def has_address(self) -> bool:
         return ADDRESS in self.do("ip", "address", "show", "dev", "eth0")
@@ -72,11 +77,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     """Make it; afterwards nothing is held, and nothing that was started is left."""
     tmp_path.chmod(0o700)
     monkeypatch.setenv("PODTRACER_RECORDINGS", str(tmp_path / "recordings"))
-    before = set(children(os.getpid()))
     with holder("net") as held, targets.pin(targets.resolve(pid=held.pid)[0]) as pin:
-        yield Place(held.pid, pin)
-        assert podtracer_nb.changes().empty
-        assert set(children(os.getpid())) - before == {held.pid}
+        made = Place(held.pid, pin)
+        yield made
+        left = podtracer_nb.changes()
+        undo_all()
+        assert left.empty
+        assert not made.started()
 
 
 @pytest.fixture
@@ -194,7 +201,7 @@ class TestUndone:
         count, go = tmp_path / "count", tmp_path / "go"
         undo = ("sh", "-c", f"echo once >> {count}; while [ ! -e {go} ]; do sleep 0.02; done")
         change = held(Change("nothing", undo), "true", pid=place.pid)
-        [supervisor] = set(children(os.getpid())) - {place.pid}
+        [supervisor] = place.started()
         [holding] = children(supervisor)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             os.kill(holding, number)
@@ -372,7 +379,7 @@ class TestKilled:
 
     def test_the_supervisor_alone(self, place):
         change = podtracer_nb.hold("ip", ADD, pid=place.pid, **ALLOWED)
-        [supervisor] = set(children(os.getpid())) - {place.pid}
+        [supervisor] = place.started()
         [holding] = children(supervisor)
         os.kill(supervisor, signal.SIGKILL)
         until(lambda: not place.has_address(), 5)
@@ -385,7 +392,7 @@ class TestKilled:
 
     def test_what_holds_it_and_then_it_is_told(self, place):
         change = podtracer_nb.hold("ip", ADD, pid=place.pid, **ALLOWED)
-        [supervisor] = set(children(os.getpid())) - {place.pid}
+        [supervisor] = place.started()
         [holding] = children(supervisor)
         os.kill(holding, signal.SIGKILL)
         with pytest.raises(ToolFailed, match="is not taken back: what held it was killed; by hand: ip address del"):
@@ -658,7 +665,7 @@ class TestWords:
 def test_a_run_that_lost_its_supervisor_still_says_so(place):
     """What holds a change is patient; any other run is ended as before."""
     with open_session([("sleep", ("1000",))], pid=place.pid) as session:
-        [supervisor] = set(children(os.getpid())) - {place.pid}
+        [supervisor] = place.started()
         os.kill(supervisor, signal.SIGKILL)
         with pytest.raises(ExecutionError, match="the supervisor was killed"):
             session.jobs[0].run.wait()
