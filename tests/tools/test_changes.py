@@ -30,17 +30,17 @@ pytestmark = needs("netns", "iproute2")
 
 ADDRESS = "192.0.2.7/24"
 ADD = ("address", "add", ADDRESS, "dev", "eth0")
-SENDER = "import socket; s = socket.socket(2, 2); [s.sendto(bytes(1200), ('192.0.2.2', 9)) for _ in range(50)]"
-RECEIVER = """
-import socket, time
-s = socket.socket(2, 2)
-s.bind(("", 9))
-print("ready", flush=True)
-s.recv(2000)
+# Seconds for 200 kB over loopback.
+TRANSFER = """
+import socket, threading, time
+listener = socket.create_server(("127.0.0.1", 0))
 began = time.monotonic()
-for _ in range(49):
-    s.recv(2000)
-print(time.monotonic() - began, flush=True)
+sender = socket.create_connection(listener.getsockname())
+threading.Thread(target=lambda: (sender.sendall(bytes(200_000)), sender.shutdown(socket.SHUT_WR))).start()
+receiver, _ = listener.accept()
+while receiver.recv(65536):
+    pass
+print(time.monotonic() - began)
 """
 ALLOWED = {"allow_change": True}
 Program = Callable[..., "subprocess.Popen[str]"]
@@ -515,27 +515,14 @@ class TestImpair:
         assert place.root() == "noqueue"
 
     def test_packets_wait_for_their_turn(self, place):
-        with holder("net") as other, targets.pin(targets.resolve(pid=other.pid)[0]) as there:
-            place.do("ip", "link", "set", "far", "netns", str(other.pid))
-            place.do("ip", "address", "add", "192.0.2.1/24", "dev", "eth0")
-            for line in ("link set far up", "address add 192.0.2.2/24 dev far"):
-                assert execution.ask(there, ["ip", *line.split()]).returncode == 0
+        def seconds() -> float:
+            return float(place.do(sys.executable, "-c", TRANSFER))
 
-            def seconds() -> float:
-                """Return how long 50 datagrams of 1,242 bytes take that are sent at once: 62 kB."""
-                with subprocess.Popen(
-                    [*there.nsenter, sys.executable, "-c", RECEIVER], pass_fds=there.pass_fds, stdout=subprocess.PIPE
-                ) as receiver:
-                    assert receiver.stdout is not None
-                    assert receiver.stdout.readline() == b"ready\n"
-                    place.do(sys.executable, "-c", SENDER)
-                    return float(receiver.stdout.readline())
-
-            assert seconds() < 0.2
-            with podtracer_nb.impair(pid=place.pid, rate="1mbit"):
-                # The bucket lets 16 kB through without a delay; 46 kB at 125 kB/s are 0.37 s.
-                assert 0.3 < seconds() < 2
-            assert seconds() < 0.2
+        assert seconds() < 0.4
+        with podtracer_nb.impair(pid=place.pid, rate="1mbit", interface="lo"):
+            # The bucket lets 80 kB through without a delay; 120 kB at 125 kB/s are 0.96 s.
+            assert seconds() > 0.8
+        assert seconds() < 0.4
 
     def test_two_on_one_interface_are_refused(self, place):
         with podtracer_nb.impair(pid=place.pid, rate="1mbit"):
