@@ -215,7 +215,7 @@ def _hold(request: options.RunRequest | options.ImpairRequest) -> int:
     where = ", ".join(held.targets)
     until = "until Ctrl+C" if request.for_ is None else f"for {request.for_:g} s, or until Ctrl+C"
     try:
-        _say(f"{where}: {held.what} · held {until}")
+        _say(" · ".join([f"{where}: {held.what}", *held.notices, f"held {until}"]))
         held.wait()
     except KeyboardInterrupt:
         held.undo()

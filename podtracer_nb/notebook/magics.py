@@ -130,7 +130,7 @@ class PodtraceMagics(Magics):
                 self._show(display.of_reading(frame, request.path))
                 return self._hand_over(frame, request.out)
             case options.ImpairRequest():
-                return self._hand_over(podtracer_nb.impair(**request.keywords()), request.out)
+                return self._held(podtracer_nb.impair(**request.keywords()), request.out)
             case options.ChangesRequest():
                 return self._changes(request)
             case options.RunRequest():
@@ -153,7 +153,12 @@ class PodtraceMagics(Magics):
         if request.tool is None:
             raise InputError("no tool named; write %podtrace TOOL --allow-change --for 30s --pod POD -- ARGS")
         held = podtracer_nb.hold(request.tool, request.arguments, **request.hold_keywords())
-        return self._hand_over(held, request.out)
+        return self._held(held, request.out)
+
+    def _held(self, held: Any, variable: str | None) -> Any:
+        if held.notices:
+            self._show(display.Banner((display.Part(" · ".join(held.notices)),)))
+        return self._hand_over(held, variable)
 
     def _use(self, request: options.UseRequest) -> None:
         self.defaults = ({} if request.clear else self.defaults) | dict(request.values)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 from podtracer_nb.errors import InputError, PodtracerError, ToolFailed
 from podtracer_nb.tools import holding
 from podtracer_nb.tools.api import open_session
-from podtracer_nb.tools.session import Job, Session
+from podtracer_nb.tools.session import ENDINGS, Job, Session
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,6 +62,11 @@ class Held:
         return tuple(job.target.label for job in self._session.jobs)
 
     @property
+    def notices(self) -> tuple[str, ...]:
+        """What there is to know of where it is held: that it is this machine's own network, for instance."""
+        return tuple(dict.fromkeys(notice for job in self._session.jobs for notice in job.pin.notices))
+
+    @property
     def held(self) -> bool:
         """Whether it is still in force in any target."""
         return any(job.run.running for job in self._session.jobs)
@@ -88,7 +93,7 @@ class Held:
         self._settle()
 
     def provenance(self) -> tuple[dict[str, Any], ...]:
-        """Return what was run, target by target, when it has been taken back; `change` says whether that worked."""
+        """Wait until it is taken back; return what was run, by target, where `change` says whether that worked."""
         with self._lock:
             if self._settled is None:
                 self._settled = tuple(_provenance(job) for job in self._session.jobs)
@@ -320,8 +325,9 @@ def _made(job: Job, diagnose: Callable[[Job], PodtracerError | None]) -> None:
             break
     else:
         status = job.run.wait()
-        if status.exit_code is None:
-            raise ToolFailed(f"{job.tool.name} in {job.target.label} was ended before the change was made: try again")
+        if not status.exit_code:
+            why = ENDINGS.get(status.reason, "stopped")
+            raise ToolFailed(f"{job.tool.name} in {job.target.label} was {why} before it was done: try again")
         stderr = job.run.stderr
         raise diagnose(job) or job.tool.diagnose(stderr) or holding.refused(job.tool.name, job.pin, stderr)
     told = job.changed()

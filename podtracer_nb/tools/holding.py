@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shlex
 import subprocess
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +20,7 @@ from podtracer_nb.targets.capabilities import missing_capabilities
 from podtracer_nb.tools.inside import hold
 from podtracer_nb.tools.tool import Change
 
-__all__ = ["PATIENCE", "around", "described", "outcome", "refused", "with_its_undo"]
+__all__ = ["PATIENCE", "around", "described", "enter", "in_force", "outcome", "refused", "with_its_undo"]
 
 PATIENCE = hold.PATIENCE
 _PRIVILEGES = ("Operation not permitted", "Permission denied", "must be root")
@@ -81,6 +83,24 @@ def around(change: Change, argv: Sequence[str], seconds: float, recording: Path)
         return [sys.executable, "-I", "-S", hold.__file__, json.dumps(order)]
 
     return words
+
+
+# What this process holds, and in which network namespace.
+_held: weakref.WeakKeyDictionary[execution.Run, tuple[tuple[int, int], str]] = weakref.WeakKeyDictionary()
+
+
+def enter(held: targets.Pin, run: execution.Run) -> None:
+    """Remember that a change is held in a network namespace while a run is under way."""
+    if "net" in held.identity:
+        _held[run] = held.identity["net"], shlex.join(run.argv)
+
+
+def in_force(held: targets.Pin) -> tuple[str, ...]:
+    """Return what is held in a target's network now, a line each: whoever reads a result there should know."""
+    place = held.identity.get("net")
+    return tuple(
+        f"while this was held there: {line}" for run, (where, line) in _held.items() if where == place and run.running
+    )
 
 
 def described(change: Change, *, held: bool = False) -> dict[str, Any]:

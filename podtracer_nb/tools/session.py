@@ -120,6 +120,7 @@ class Job:
     pin: targets.Pin
     change: Change | None = None
     held: bool = False
+    under: tuple[str, ...] = ()
     gone: str = ""
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
@@ -166,6 +167,7 @@ class Job:
             "notes": [
                 *self._command_notes(),
                 *self.pin.notices,
+                *self.under,
                 *([self.gone] if self.gone else []),
             ],
         }
@@ -244,6 +246,7 @@ class Session(Generic[Result]):
                 told = replace(command, suffix=".jsonl") if keeps else command
                 recording = self._recording(tool, held.target, told, file, several=len(chosen) > 1)
                 words = (*command.launcher, *command.argv)
+                under = holding.in_force(held)
                 described = {"change": holding.described(change, held=keeps)} if change else {}
                 started = execution.start(
                     held,
@@ -254,7 +257,9 @@ class Session(Generic[Result]):
                     around=holding.around(change, words, hold, recording) if change and hold is not None else None,
                 )
                 run = self._opened.enter_context(started)
-                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, change, keeps))
+                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, change, keeps, under))
+                if keeps:
+                    holding.enter(held, run)
         except BaseException:
             self._opened.close()
             raise

@@ -469,6 +469,17 @@ class TestRegister:
         assert podtracer_nb.changes().empty
         assert frame.dtypes.equals(podtracer_nb.changes().dtypes)
 
+    def test_a_result_says_under_which_change_it_was_made(self, place):
+        with podtracer_nb.hold("ip", ADD, pid=place.pid, **ALLOWED):
+            frame = podtracer_nb.run("cat", ["/proc/net/dev"], pid=place.pid)
+        note = f"while this was held there: ip address add {ADDRESS} dev eth0"
+        assert frame.attrs["podtracer"]["notes"] == [note]
+        assert podtracer_nb.run("cat", ["/proc/net/dev"], pid=place.pid).attrs["podtracer"]["notes"] == []
+
+    def test_this_machine_s_own_network_is_told(self):
+        with held(Change("nothing", ("true",)), "true", pid=os.getpid()) as change:
+            assert "this machine's own network namespace" in change.notices[0]
+
     def test_what_is_over_is_not_in_it(self, place):
         podtracer_nb.hold("ip", ADD, pid=place.pid, for_=0.2, **ALLOWED)
         until(lambda: podtracer_nb.changes().empty)
