@@ -2,6 +2,9 @@
 
 What holds a change is ``inside/hold.py`` under a supervisor, so it is taken back whatever becomes of us. This process
 keeps a register of what it holds: `changes`, `undo_all`.
+
+One end is beyond it: where all processes of this machine or container are killed at once, that one as well, the change
+stays. Its recording and the description beside it, on disk, say what was done and what takes it back.
 """
 
 from __future__ import annotations

@@ -242,23 +242,16 @@ class Session(Generic[Result]):
             for _, tool, _, held, command in planned:
                 _check(tool, command, held)
             for task, tool, change, held, command in planned:
-                keeps = change is not None and hold is not None
-                told = replace(command, suffix=".jsonl") if keeps else command
-                recording = self._recording(tool, held.target, told, file, several=len(chosen) > 1)
-                words = (*command.launcher, *command.argv)
+                if change is not None and hold is not None:
+                    command = replace(command, suffix=".jsonl")  # noqa: PLW2901  what holds it writes the recording
+                recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1)
                 under = holding.in_force(held)
-                described = {"change": holding.described(change, held=keeps)} if change else {}
-                started = execution.start(
-                    held,
-                    words,
-                    recording=recording,
-                    limits=replace(limits, linger=command.linger, patience=holding.PATIENCE if keeps else None),
-                    metadata={"tool": tool.name, "target": describe(held.target), **described},
-                    around=holding.around(change, words, hold, recording) if change and hold is not None else None,
-                )
-                run = self._opened.enter_context(started)
-                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, change, keeps, under))
-                if keeps:
+                run = _started(held, command, recording, limits, tool, change, hold)
+                self._opened.enter_context(run)
+                job = Job(task, tool, held.target, command, recording, run, held, change=change, under=under)
+                self.jobs.append(job)
+                if change is not None and hold is not None:
+                    job.held = True
                     holding.enter(held, run)
         except BaseException:
             self._opened.close()
@@ -386,6 +379,33 @@ def _with_its_undo(change: Change, task: Task, held: targets.Pin, hold: float | 
         line = shlex.join([task.tool, *task.arguments])
         raise InputError(f"this {change.what} in the target, and nothing takes that back: {line}; leave --for out")
     return known
+
+
+def _started(  # noqa: PLR0917 - one caller
+    held: targets.Pin,
+    command: Command,
+    recording: Path,
+    limits: execution.Limits,
+    tool: Tool,
+    change: Change | None,
+    hold: float | None,
+) -> execution.Run:
+    words = (*command.launcher, *command.argv)
+    metadata: dict[str, Any] = {"tool": tool.name, "target": describe(held.target)}
+    limits = replace(limits, linger=command.linger)
+    if change is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
+    metadata["change"] = holding.described(change, held=hold is not None)
+    if hold is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
+    return execution.start(
+        held,
+        words,
+        recording=recording,
+        limits=replace(limits, patience=holding.PATIENCE),
+        metadata=metadata,
+        around=holding.around(change, words, hold, recording),
+    )
 
 
 def _prepared(tool: Tool, task: Task, held: targets.Pin) -> Command:
