@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from podtracer_nb.collector import collected
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
+        changes,
         doctor,
+        hold,
+        impair,
         list_tools,
         pods,
         read_parquet,
@@ -62,9 +65,12 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "changes",
     "collected",
     "diff",
     "doctor",
+    "hold",
+    "impair",
     "list_tools",
     "load_ipython_extension",
     "pin",
@@ -83,7 +89,10 @@ _HOMES = {
     "Target": "targets",
     "collected": "collector",
     "diff": "analysis",
+    "changes": "tools",
     "doctor": "tools",
+    "hold": "tools",
+    "impair": "tools",
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",
@@ -116,5 +125,5 @@ def load_ipython_extension(ip: Any) -> None:
 
 
 def unload_ipython_extension(ip: Any) -> None:
-    """Take `%podtrace` and its completion away again."""
+    """Take `%podtrace` and its completion away again, and take back every change that is held."""
     importlib.import_module("podtracer_nb.notebook").unload(ip)

@@ -71,8 +71,10 @@ def _carry_out(request: options.Request) -> int:
             print(text)
         case options.VersionRequest():
             _version()
-        case options.RunRequest():
+        case options.RunRequest(for_=None):
             return _run(request)
+        case options.RunRequest() | options.ImpairRequest():
+            return _hold(request)
         case options.PodsRequest():
             from podtracer_nb.tools import pods
 
@@ -100,6 +102,8 @@ def _carry_out(request: options.Request) -> int:
             _demo(action)
         case options.DoctorRequest():
             return _doctor(request)
+        case options.ChangesRequest():
+            raise InputError("changes is for a notebook: a shell's command holds its change until it ends")
         case options.UseRequest():
             raise InputError("use is for a notebook: %podtrace use -n demo")
     return 0
@@ -245,6 +249,29 @@ def _run(request: options.RunRequest) -> int:
             _say(_banner(job, result))
             codes.append(_exit_code(result))
     return max(codes, default=0)
+
+
+def _hold(request: options.RunRequest | options.ImpairRequest) -> int:
+    """Hold a change until its time is over or somebody interrupts, and take it back."""
+    from podtracer_nb.tools import hold, impair
+
+    if request.out is not None:
+        raise InputError("-o is for a notebook")
+    if isinstance(request, options.ImpairRequest):
+        held = impair(**request.keywords())
+    elif request.tool is None or request.shell:
+        raise InputError("no tool named; write podtracer run TOOL --allow-change --for 30s --pod POD -- ARGS")
+    else:
+        held = hold(request.tool, request.arguments, **request.hold_keywords())
+    where = ", ".join(held.targets)
+    until = "until Ctrl+C" if request.for_ is None else f"for {request.for_:g} s, or until Ctrl+C"
+    try:
+        _say(" · ".join([f"{where}: {held.what}", *held.notices, f"held {until}"]))
+        held.wait()
+    except KeyboardInterrupt:
+        held.undo()
+    _say(f"{where}: undone")
+    return 0
 
 
 def _dash(arguments: tuple[str, ...]) -> bool:

@@ -23,11 +23,13 @@ import click
 from podtracer_nb.errors import InputError
 
 __all__ = [
+    "ChangesRequest",
     "CollectRequest",
     "Completion",
     "DemoRequest",
     "DoctorRequest",
     "HelpRequest",
+    "ImpairRequest",
     "PodsRequest",
     "ReadRequest",
     "Request",
@@ -73,6 +75,7 @@ class RunRequest:
     parse: str | None = None
     every: float | None = None
     allow_change: bool = False
+    for_: float | None = None
     stdout: bool = False
     destination: str | None = None
     port: int | None = None
@@ -81,7 +84,55 @@ class RunRequest:
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        return _keywords(self, "tool", "arguments", "stdout", "destination", "port", "out", "shell")
+        return _keywords(self, "tool", "arguments", "for_", "stdout", "destination", "port", "out", "shell")
+
+    def hold_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.hold(tool, arguments, **keywords)` takes."""
+        return _keywords(self, "tool", "arguments", "out", "shell", *_NOT_HELD)
+
+
+# What limits or shapes the output of a tool that runs, which a change that is held has not.
+_NOT_HELD = (
+    "timer", "max_bytes", "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
+    "port",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImpairRequest:
+    """Make the link of one or several pods bad for a while."""
+
+    pod: tuple[str, ...] = ()
+    selector: str | None = None
+    namespace: str | None = None
+    all_namespaces: bool = False
+    container: str | None = None
+    pid: int | None = None
+    netns: str | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
+    delay: str | None = None
+    jitter: str | None = None
+    loss: str | None = None
+    duplicate: str | None = None
+    corrupt: str | None = None
+    reorder: str | None = None
+    rate: str | None = None
+    interface: str = "eth0"
+    for_: float | None = None
+    out: str | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.impair(**keywords)` takes."""
+        return _keywords(self, "out")
+
+
+@dataclass(frozen=True)
+class ChangesRequest:
+    """List the changes that this notebook holds, or take all of them back."""
+
+    undo: bool = False
+    out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -193,6 +244,8 @@ class VersionRequest:
 
 Request = (
     RunRequest
+    | ImpairRequest
+    | ChangesRequest
     | PodsRequest
     | ReadRequest
     | CollectRequest
@@ -331,7 +384,7 @@ _scope = _options(
     click.option("-A", "--all-namespaces", is_flag=True, help="Pods of every namespace."),
     _cluster,
 )
-_targets = _options(
+_places = _options(
     click.option(
         "--pod",
         multiple=True,
@@ -342,6 +395,9 @@ _targets = _options(
     click.option("-c", "--container", type=_Value("container"), help="Container of the pod."),
     click.option("--pid", type=click.IntRange(min=1), help="A process on this machine, in place of a pod."),
     click.option("--netns", type=_Value("namespace"), help="A named network namespace, or the file of one."),
+)
+_targets = _options(
+    _places,
     click.option(
         "--ns", type=_Kinds(), default=("net",), help="Namespaces to enter: net,uts,ipc,pid,mnt [default: net]."
     ),
@@ -374,6 +430,7 @@ _packets = _options(
         "--every", type=_Duration(), help="Run the tool again and again, so often: 200ms, 1s; one table of all."
     ),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
+    click.option("--for", "for_", type=_Duration(), help="Take back after this long what the tool altered: 30s, 2m."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
 )
 
@@ -407,6 +464,21 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         except ValueError as error:
             raise click.UsageError(f"-a {text!r}: {str(error).lower()}") from error
     values["filter"] = values.pop("filter_")
+    _one_place(values)
+    if values["file"] is not None and values["stdout"]:
+        raise click.UsageError("-f and -s both say where the output goes: give one of them")
+    if values["port"] is not None and values["destination"] is None:
+        raise click.UsageError("-p is the port of a collector: name its host with -d")
+    if values["for_"] is not None:
+        strange = [name for name in (*_NOT_HELD, "shell") if values[name]]
+        if strange:
+            name = strange[0].replace("_", "-")
+            raise click.UsageError(f"--for holds what a tool alters, which --{name} says nothing of: leave that out")
+    return RunRequest(tool, (*given, *words), **values)
+
+
+def _one_place(values: Mapping[str, Any]) -> None:
+    """Refuse two ways to say where."""
     if values["pid"] is not None and values["netns"] is not None:
         raise click.UsageError("--pid and --netns both name a place: give one of them")
     if (values["pid"] is not None or values["netns"] is not None) and (
@@ -415,11 +487,24 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         raise click.UsageError(
             "--pod, -l, -A and --context name pods, --pid and --netns a place: give one or the other"
         )
-    if values["file"] is not None and values["stdout"]:
-        raise click.UsageError("-f and -s both say where the output goes: give one of them")
-    if values["port"] is not None and values["destination"] is None:
-        raise click.UsageError("-p is the port of a collector: name its host with -d")
-    return RunRequest(tool, (*given, *words), **values)
+
+
+@grammar.command("impair", epilog="Example: podtracer impair --pod web -n demo --delay 50ms --loss 1% --for 30s")
+@_places
+@click.option("--delay", metavar="TIME", help="How much later each packet leaves: 50ms.")
+@click.option("--jitter", metavar="TIME", help="By how much the delay varies: 10ms.")
+@click.option("--loss", metavar="PERCENT", help="How many packets are lost: 1%.")
+@click.option("--duplicate", metavar="PERCENT", help="How many packets are sent twice.")
+@click.option("--corrupt", metavar="PERCENT", help="How many packets get a bit turned over.")
+@click.option("--reorder", metavar="PERCENT", help="How many packets overtake those that are delayed.")
+@click.option("--rate", metavar="RATE", help="Bits a second at the most: 10mbit.")
+@click.option("--interface", type=_Interface(), default="eth0", help="Whose packets [default: eth0].")
+@click.option("--for", "for_", type=_Duration(), help="How long: 30s, 2m [default: until Ctrl+C, or undone].")
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put what is held into this variable.")
+def _impair(**values: Any) -> ImpairRequest:
+    """Delay, lose, double, damage, reorder or slow what leaves a pod, until it is undone."""
+    _one_place(values)
+    return ImpairRequest(**values)
 
 
 @grammar.command("pods")
@@ -524,8 +609,16 @@ def _use(clear: bool, **values: Any) -> UseRequest:
     return UseRequest({name: value for name, value in values.items() if value}, clear)
 
 
+@click.command("changes")
+@click.option("--undo", is_flag=True, help="Take all of them back.")
+@click.option("-o", "--out", type=_Variable(), help="Put the frame into this variable.")
+def _changes(undo: bool, out: str | None) -> ChangesRequest:
+    """List what this notebook holds changed in pods: --for, impair; or take all of it back."""
+    return ChangesRequest(undo, out)
+
+
 _EVERYWHERE = dict(grammar.commands)
-_MAGIC = {**_EVERYWHERE, "use": _use}
+_MAGIC = {**_EVERYWHERE, "use": _use, "changes": _changes}
 
 
 def parse(words: Sequence[str], *, magic: bool = False, defaults: Mapping[str, object] | None = None) -> Request:
@@ -721,7 +814,7 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
 
     Examples
     --------
-    >>> [each.text for each in complete(["run", "tcpdump"], "--all")]
+    >>> [each.text for each in complete(["run", "tcpdump"], "--all-")]
     ['--all-namespaces']
     """
     commands = _MAGIC if magic else _EVERYWHERE

@@ -6,6 +6,7 @@ tool ends, flushed, whatever becomes of us; this process itself enters no namesp
 
 from __future__ import annotations
 
+from podtracer_nb.execution.ask import ask
 from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
 from podtracer_nb.execution.run import Limits, Output, Run, search_path, start
@@ -16,6 +17,7 @@ __all__ = [
     "Reason",
     "Run",
     "Status",
+    "ask",
     "new_recording_path",
     "recordings_directory",
     "search_path",

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,11 +51,15 @@ class Limits:
     linger
         Seconds that the tool goes on after the timer or the order to stop, for what reaches it late. An order that
         is given again, a lost parent and the limit of bytes do not wait.
+    patience
+        Seconds from the order to stop until SIGKILL, for a program that has something to take back at its end: neither
+        a lost parent nor a lost supervisor shortens them. None: 4 s, and 0.6 s when the parent is lost.
     """
 
     seconds: float | None = None
     bytes: int | None = None
     linger: float = 0.0
+    patience: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("seconds", self.seconds), ("bytes", self.bytes)):
@@ -182,6 +186,11 @@ class Run:
             if ended:
                 return
 
+    def said(self, text: str, timeout: float) -> bool:
+        """Wait until the tool has written `text` to standard error, or has ended, and tell whether it has."""
+        self._feed.wait_for(lambda: self._feed.ended or text in self.stderr, timeout)
+        return text in self.stderr
+
     def stop(self, *, target_gone: bool = False) -> None:
         """Order the tool to stop, and return at once; what it still flushes can be read to the end.
 
@@ -278,6 +287,7 @@ def start(
     limits: Limits | None = None,
     metadata: Mapping[str, Any] | None = None,
     keep: bool = True,
+    around: Callable[[list[str]], list[str]] | None = None,
 ) -> Run:
     r"""Start a tool inside a target.
 
@@ -296,6 +306,9 @@ def start(
         More words for the recording's description; small and JSON-able.
     keep
         False removes the recording when the run is closed, and writes no description.
+    around
+        The words that enter the target → the argv of a program that itself runs nsenter and the tool, once or often.
+        It stays outside, so it needs nothing of the target's files, and no process of the target can signal it.
 
     Returns
     -------
@@ -332,7 +345,8 @@ def start(
         "recording": path.name,
         **(metadata or {}),
     }
-    feed = _launch(pin, words, path, limits or Limits(), described, keep)
+    entering = [*pin.nsenter, *words] if around is None else around(pin.nsenter)
+    feed = _launch(pin, entering, path, limits or Limits(), described, keep, forks=pin.forks and around is None)
     run = Run(feed, words, pin, keep)
     try:
         feed.wait_for(lambda: feed.ended or feed.pid is not None)
@@ -373,7 +387,7 @@ def _checked(argv: Sequence[str], pin: Pin) -> tuple[str, ...]:
 
 
 def _launch(  # noqa: PLR0917 - one caller, right above
-    pin: Pin, argv: tuple[str, ...], path: Path, limits: Limits, metadata: dict[str, Any], keep: bool
+    pin: Pin, argv: list[str], path: Path, limits: Limits, metadata: dict[str, Any], keep: bool, *, forks: bool
 ) -> Feed:
     with ExitStack() as ours, ExitStack() as theirs:
 
@@ -400,8 +414,8 @@ def _launch(  # noqa: PLR0917 - one caller, right above
             theirs.callback(os.close, descriptor)
         os.write(program, _compiled())
         spec: supervisor.Specification = {
-            "argv": [*pin.nsenter, *argv],
-            "forks": pin.forks,
+            "argv": argv,
+            "forks": forks,
             "parent": os.getpid(),
             "program": program,
             "control": control,
@@ -414,6 +428,7 @@ def _launch(  # noqa: PLR0917 - one caller, right above
             "seconds": limits.seconds,
             "bytes": limits.bytes,
             "linger": limits.linger,
+            "patience": limits.patience,
             "metadata": metadata,
         }
         try:
@@ -434,7 +449,7 @@ def _launch(  # noqa: PLR0917 - one caller, right above
         )
         ours.pop_all()
         theirs.close()
-        return Feed(process, fds, path, metadata, keep)
+        return Feed(process, fds, path, metadata, keep, patience=limits.patience)
 
 
 @functools.cache

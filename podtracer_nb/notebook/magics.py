@@ -70,6 +70,9 @@ class PodtraceMagics(Magics):
             %podtrace ss --pod web -n demo -- -tn                      lines
             df = %podtrace tcpdump --pod web -- -c 100                 as a value; or: -o df
             %podtrace pods                                             the pods that can be named
+            %podtrace ip --pod web --allow-change --for 1m -- addr add 192.0.2.7/24 dev eth0     undone by itself
+            %podtrace impair --pod web --delay 50ms --loss 1%          a bad link, until it is undone
+            %podtrace changes                                          what is held now; --undo
             %podtrace doctor                                           what is missing here, and what mends it
             %podtrace read capture.pcap                                a capture file
             %podtrace use -n demo --pod web                            defaults of the lines below; --clear
@@ -130,9 +133,36 @@ class PodtraceMagics(Magics):
                 frame = podtracer_nb.read_pcap(request.path, **request.keywords())
                 self._show(display.of_reading(frame, request.path))
                 return self._hand_over(frame, request.out)
+            case options.ImpairRequest():
+                return self._held(podtracer_nb.impair(**request.keywords()), request.out)
+            case options.ChangesRequest():
+                return self._changes(request)
             case options.RunRequest():
-                return self._run(request)
+                return self._run(request) if request.for_ is None else self._hold(request)
         return None
+
+    def _changes(self, request: options.ChangesRequest) -> Any:
+        from podtracer_nb import tools  # few sessions need it
+
+        if request.undo:
+            number = tools.undo_all()
+            self._show(display.Banner((display.Part(f"undone: {number} change{'' if number == 1 else 's'}"),)))
+            return None
+        return self._hand_over(tools.changes(), request.out)
+
+    def _hold(self, request: options.RunRequest) -> Any:
+        """Make a change and return what holds it; it is taken back in its time, while the notebook goes on."""
+        import podtracer_nb  # loads what it hands on at the first use
+
+        if request.tool is None:
+            raise InputError("no tool named; write %podtrace TOOL --allow-change --for 30s --pod POD -- ARGS")
+        held = podtracer_nb.hold(request.tool, request.arguments, **request.hold_keywords())
+        return self._held(held, request.out)
+
+    def _held(self, held: Any, variable: str | None) -> Any:
+        if held.notices:
+            self._show(display.Banner((display.Part(" · ".join(held.notices)),)))
+        return self._hand_over(held, variable)
 
     def _use(self, request: options.UseRequest) -> None:
         self.defaults = ({} if request.clear else self.defaults) | dict(request.values)
@@ -162,6 +192,10 @@ class PodtraceMagics(Magics):
             return None
         if not isinstance(request, options.RunRequest):
             raise InputError("%%podtrace takes the options of a run; for other commands write a line: %podtrace pods")
+        if request.for_ is not None:
+            raise InputError(
+                "--for holds one change: write it as a line, %podtrace TOOL --allow-change --for 30s -- ARGS"
+            )
         if request.tool is not None or request.arguments:
             given = shlex.join([*([request.tool] if request.tool else []), *request.arguments])
             raise InputError(f"the commands of %%podtrace stand in the lines below it: move {given!r} there")

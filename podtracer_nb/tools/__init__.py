@@ -5,6 +5,8 @@ How its argv is made fit for machines, and how its output becomes a frame; `run`
 
 from podtracer_nb.tools.api import pods, read_pcap, run, run_together
 from podtracer_nb.tools.diagnosis import doctor
+from podtracer_nb.tools.held import Held, changes, hold, undo_all
+from podtracer_nb.tools.impairment import impair
 from podtracer_nb.tools.large import read_parquet, scan, to_parquet
 from podtracer_nb.tools.registry import list_tools
 from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session, Task
@@ -16,6 +18,7 @@ __all__ = [
     "Change",
     "Column",
     "Command",
+    "Held",
     "Job",
     "Options",
     "Parsed",
@@ -27,7 +30,10 @@ __all__ = [
     "Tool",
     "Unreadable",
     "Variant",
+    "changes",
     "doctor",
+    "hold",
+    "impair",
     "list_tools",
     "pods",
     "read_parquet",
@@ -36,4 +42,5 @@ __all__ = [
     "run_together",
     "scan",
     "to_parquet",
+    "undo_all",
 ]

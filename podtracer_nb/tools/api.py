@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import CaptureError, InputError, PodtracerError
 from podtracer_nb.tools.session import Job, Progress, Session, Task
-from podtracer_nb.tools.tool import Options
+from podtracer_nb.tools.tool import Change, Options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,8 +46,10 @@ def open_session(
     parse: str | None = None,
     every: float | None = None,
     allow_change: bool = False,
+    hold: float | None = None,
+    change: Change | None = None,
 ) -> Session[object]:
-    """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run`."""
+    """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run` and `hold`."""
     for _, args in commands:
         if isinstance(args, str) or not all(isinstance(word, str) for word in args):
             raise InputError("args is a list of words: ['-i', 'eth0', '-c', '5'], not one string, and no numbers")
@@ -86,12 +88,13 @@ def open_session(
     )
     options = Options(filter, interface, count, snaplen, text, parse)
     return Session(
-        [Task(tool, tuple(args), options, every) for tool, args in commands],
+        [Task(tool, tuple(args), options, every, change) for tool, args in commands],
         chosen,
         kinds=tuple(ns),
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
         file=Path(file) if file is not None else None,
         allow_change=allow_change,
+        hold=hold,
     )
 
 

@@ -255,10 +255,19 @@ def _combined(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str
         "drops": drops,
         "notes": list(dict.fromkeys(note for one in each for note in one["notes"])),
         "stderr": "".join(one["stderr"] for one in each)[-2000:],
-        **{word: first[word] for word in ("parse", "every", "change", "table", "tables", "units") if word in first},
+        **{word: first[word] for word in ("parse", "every", "table", "tables", "units") if word in first},
+        **_changes(each),
         **_apart("capture", "captures", each),
         **_facts(each, labels),
     }
+
+
+def _changes(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was altered: one change where it is the same everywhere, a list where the undo or the end differ."""
+    found = [one["change"] for one in each if "change" in one]
+    if not found:
+        return {}
+    return {"change": found[0]} if all(one == found[0] for one in found) else {"changes": found}
 
 
 def _facts(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Any]:

@@ -6,21 +6,22 @@ every tool to stop and then goes on waiting: what was captured is read to its en
 
 from __future__ import annotations
 
-import os
+import shlex
 import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
+from podtracer_nb.tools import holding
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import sampled
 from podtracer_nb.tools.tool import Change, Command, Options, Tool
@@ -39,6 +40,7 @@ ENDINGS = {
 }
 _TICK = 0.25  # seconds between two reports of progress
 _REPORT = 2.0  # seconds between two questions for a tool's own counters, at the least
+_LISTENS = 5.0  # seconds in which a capture should have begun
 _CHECK = 10.0  # seconds that a check of the argv may take
 
 
@@ -55,12 +57,15 @@ class Task:
     every
         Seconds between two samples: it is run again and again, `options.count` times or until it is stopped. Beside
         other tasks, what runs until it is stopped is run once all the same.
+    change
+        What it alters, where that is known better than the tool could tell from its words.
     """
 
     tool: str
     arguments: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
     every: float | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,8 @@ class Job:
     pin: targets.Pin
     sampled: bool = False
     change: Change | None = None
+    held: bool = False
+    under: tuple[str, ...] = ()
     gone: str = ""
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
@@ -132,6 +139,15 @@ class Job:
         if file is None or file.name == self.recording.name:
             return list(self.command.notes)
         return [note.replace(str(file), str(self.recording)) for note in self.command.notes]
+
+    def changed(self, exit_code: int | None = None) -> dict[str, Any]:
+        """Return what became of what it alters: made, undone, and how; empty where it alters nothing."""
+        if self.change is None:
+            return {}
+        if self.held:
+            return holding.outcome(self.recording, self.change)
+        output = self.recording.read_text(encoding="utf-8", errors="replace") if self.change.told else ""
+        return {**holding.described(self.change.after(output)), "made": exit_code == 0}
 
     def provenance(self, status: execution.Status) -> dict[str, Any]:
         """Return what this run was, small and JSON-able."""
@@ -153,11 +169,12 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
-            **({"change": asdict(self.change)} if self.change else {}),
+            **({"change": self.changed(status.exit_code)} if self.change else {}),
             **({"parse": self.task.options.parse} if self.task.options.parse else {}),
             "notes": [
                 *self._command_notes(),
                 *self.pin.notices,
+                *self.under,
                 *([self.gone] if self.gone else []),
             ],
         }
@@ -194,6 +211,8 @@ class Session(Generic[Result]):
         the tool's.
     allow_change
         Whether a tool may alter the target.
+    hold
+        Seconds after which what the tools altered is taken back, infinite for not before it is asked for; None: never.
     """
 
     def __init__(
@@ -205,6 +224,7 @@ class Session(Generic[Result]):
         limits: execution.Limits | None = None,
         file: Path | None = None,
         allow_change: bool = False,
+        hold: float | None = None,
     ) -> None:
         if any("\0" in word for task in tasks for word in task.arguments):
             raise InputError("an argument holds a NUL byte, which no program can be given")
@@ -215,30 +235,44 @@ class Session(Generic[Result]):
         self._opened = ExitStack()
         limits = limits or execution.Limits()
         tools = [find(task.tool) for task in tasks]
-        changes = [_change(tool, task, allow_change) for tool, task in zip(tools, tasks, strict=True)]
+        changes = [_change(tool, task, allow_change, hold=hold) for tool, task in zip(tools, tasks, strict=True)]
         try:
             if "mnt" not in kinds:
                 for tool in tools:
                     _installed(tool)
             pins = [self._opened.enter_context(targets.pin(each, kinds)) for each in chosen]
             planned = [
-                (task, tool, change, held, _prepared(tool, task, held, alone=len(tasks) == 1))
+                (
+                    task,
+                    tool,
+                    change and _with_its_undo(change, task, held, hold),
+                    held,
+                    _prepared(tool, task, held, alone=len(tasks) == 1),
+                )
                 for held in pins
                 for task, tool, change in zip(tasks, tools, changes, strict=True)
             ]
+            # A capture is there before what it is to see; the jobs stand in the order of the tasks all the same.
+            order = sorted(range(len(planned)), key=lambda at: not planned[at][-1][0].endless)
             for _, tool, _, held, (command, _) in planned:
                 _check(tool, command, held)
-            for task, tool, change, held, (command, repeated) in planned:
-                recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1)
-                started = execution.start(
-                    held,
-                    [*command.launcher, *command.argv],
-                    recording=recording,
-                    limits=replace(limits, linger=command.linger),
-                    metadata={"tool": tool.name, "target": describe(held.target)},
-                )
-                run = self._opened.enter_context(started)
-                self.jobs.append(Job(task, tool, held.target, command, recording, run, held, repeated, change))
+            made: dict[int, Job] = {}
+            for at in order:
+                task, tool, change, held, (command, repeated) = planned[at]
+                if not command.endless:
+                    _await(made.values())
+                if change is not None and hold is not None:
+                    command = replace(command, suffix=".jsonl")  # what holds it writes the recording
+                recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1, number=at + 1)
+                under = holding.in_force(held)
+                run = _started(held, command, recording, limits, tool, change, hold)
+                self._opened.enter_context(run)
+                job = Job(task, tool, held.target, command, recording, run, held, repeated, change, under=under)
+                made[at] = job
+                if change is not None and hold is not None:
+                    job.held = True
+                    holding.enter(held, run)
+            self.jobs = [made[at] for at in range(len(planned))]
         except BaseException:
             self._opened.close()
             raise
@@ -253,7 +287,7 @@ class Session(Generic[Result]):
                 job.run.stop(target_gone=True)
 
     def _recording(
-        self, tool: Tool, target: targets.Target, command: Command, file: Path | None, *, several: bool
+        self, tool: Tool, target: targets.Target, command: Command, file: Path | None, *, several: bool, number: int
     ) -> Path:
         wanted = file or command.file
         if wanted is None:
@@ -262,7 +296,7 @@ class Session(Generic[Result]):
         words = [target.pod] if several else []
         if file is not None and len(self.tasks) > 1:
             # The same tool may well stand in several lines.
-            words.append(f"{tool.name}-{len(self.jobs) + 1}")
+            words.append(f"{tool.name}-{number}")
         return wanted.with_name("-".join([wanted.stem, *words]) + wanted.suffix) if words else wanted
 
     def __enter__(self) -> Self:
@@ -341,6 +375,14 @@ class Session(Generic[Result]):
         return Progress(elapsed, packets, sum(job.count.bytes for job in self.jobs), drops, running, done=not running)
 
 
+def _await(jobs: Iterable[Job]) -> None:
+    """Wait until each capture has said that it listens, or has ended; what never says so is not waited for long."""
+    until = time.monotonic() + _LISTENS
+    for job in jobs:
+        if job.tool.reports_after and job.command.output == "packets":
+            job.run.said(job.tool.reports_after, max(0.0, until - time.monotonic()))
+
+
 def _to_its_end(read: Callable[[Job], Result], job: Job) -> Result:
     try:
         return read(job)
@@ -348,15 +390,50 @@ def _to_its_end(read: Callable[[Job], Result], job: Job) -> Result:
         job.ended = True
 
 
-def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
-    """Refuse what would alter the target, unless that is allowed."""
-    change = tool.change(task.arguments)
+def _change(tool: Tool, task: Task, allowed: bool, *, hold: float | None) -> Change | None:
+    """Refuse what would alter the target, unless that is allowed; refuse to hold what alters nothing."""
+    change = task.change or tool.change(task.arguments)
+    line = shlex.join([tool.name, *task.arguments])
     if change is not None and not allowed:
-        raise InputError(
-            f"this {change.what} in the target: {tool.name} {' '.join(task.arguments)}; "
-            "add --allow-change if that is what you want"
-        )
+        raise InputError(f"this {change.what} in the target: {line}; add --allow-change if that is what you want")
+    if hold is not None and change is None:
+        raise InputError(f"nothing is known that {line} alters, so there is nothing to take back: leave --for out")
     return change
+
+
+def _with_its_undo(change: Change, task: Task, held: targets.Pin, hold: float | None) -> Change:
+    known = holding.with_its_undo(change, held)
+    if hold is not None and known.undo is None:
+        line = shlex.join([task.tool, *task.arguments])
+        raise InputError(f"this {change.what} in the target, and nothing takes that back: {line}; leave --for out")
+    return known
+
+
+def _started(  # noqa: PLR0917 - one caller
+    held: targets.Pin,
+    command: Command,
+    recording: Path,
+    limits: execution.Limits,
+    tool: Tool,
+    change: Change | None,
+    hold: float | None,
+) -> execution.Run:
+    words = (*command.launcher, *command.argv)
+    metadata: dict[str, Any] = {"tool": tool.name, "target": describe(held.target)}
+    limits = replace(limits, linger=command.linger)
+    if change is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
+    metadata["change"] = holding.described(change, held=hold is not None)
+    if hold is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
+    return execution.start(
+        held,
+        words,
+        recording=recording,
+        limits=replace(limits, patience=holding.PATIENCE),
+        metadata=metadata,
+        around=holding.around(change, words, hold, recording),
+    )
 
 
 def _prepared(tool: Tool, task: Task, held: targets.Pin, *, alone: bool) -> tuple[Command, bool]:
@@ -387,21 +464,13 @@ def _check(tool: Tool, command: Command, held: targets.Pin) -> None:
     if command.check is None:
         return
     try:
-        done = subprocess.run(
-            [*held.launcher, *held.nsenter, *command.launcher, *command.check],
-            pass_fds=held.pass_fds,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_CHECK,
-            env={**os.environ, "LC_ALL": "C", "PATH": execution.search_path()},
-            check=False,
-        )
+        done = execution.ask(held, [*command.launcher, *command.check], seconds=_CHECK)
     except subprocess.TimeoutExpired:
         raise ToolFailed(
             f"{tool.name} took more than {_CHECK:.0f} s to compile the filter: does it name a host whose look-up hangs?"
         ) from None
     if done.returncode != 0:
-        stderr = done.stderr.decode("utf-8", errors="replace").strip()
+        stderr = done.stderr.strip()
         raise tool.diagnose(stderr) or InputError(f"{tool.name} refuses its arguments: {last_line(stderr)}")
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from podtracer_nb.errors import InputError, PodtracerError
+from podtracer_nb.tools.inside.hold import filled
 from podtracer_nb.tools.table import Parsed, Table, Text
 
 __all__ = ["Change", "Command", "Options", "Tool", "Variant"]
@@ -82,7 +83,7 @@ class Command:
 
 @dataclass(frozen=True)
 class Change:
-    """What an argv would alter in its target.
+    r"""What an argv would alter in its target.
 
     Attributes
     ----------
@@ -90,10 +91,38 @@ class Change:
         In words, to be read after "this": `adds an address`.
     undo
         The argv that takes it back, or None where there is none.
+    before, undo_from
+        Where the undo depends on what was there: an argv that shows it and alters nothing, and a function that makes
+        the undo of what that wrote (None: there is no undo after all; InputError: this must not be done).
+    restores
+        Whether the undo brings back what was there before, whatever is there now. Then it is run after a failed change,
+        too, which may have been made in part.
+    told
+        Where the undo depends on what the change itself writes: a regular expression with named groups that is searched
+        there; `{name}` in a word of `undo` stands for what the group matched.
+
+    Examples
+    --------
+    >>> Change("adds an address", ("ip", "address", "del", "192.0.2.1/24", "dev", "eth0")).what
+    'adds an address'
+    >>> Change("sets a kernel parameter", before=("sysctl", "-n", "net.ipv4.ip_forward"), restores=True,
+    ...     undo_from=lambda old: ("sysctl", "-w", f"net.ipv4.ip_forward={old.strip()}")).undo_from("0\n")
+    ('sysctl', '-w', 'net.ipv4.ip_forward=0')
+    >>> Change("adds a rule", ("nft", "delete", "rule", "inet", "t", "c", "handle", "{handle}"),
+    ...     told=r"# handle (?P<handle>\d+)").after("add rule inet t c accept # handle 7").undo
+    ('nft', 'delete', 'rule', 'inet', 't', 'c', 'handle', '7')
     """
 
     what: str
     undo: tuple[str, ...] | None = None
+    before: tuple[str, ...] | None = None
+    undo_from: Callable[[str], tuple[str, ...] | None] | None = None
+    restores: bool = False
+    told: str = ""
+
+    def after(self, output: str) -> Change:
+        """Return it with the undo that is known when the change has written `output`."""
+        return replace(self, undo=filled(self.undo, self.told, output), told="") if self.undo and self.told else self
 
 
 @dataclass(frozen=True)
