@@ -18,6 +18,17 @@ from __future__ import annotations
 import cython
 import numpy
 
+if cython.compiled:
+    from cython.cimports.cpython.pythread import (
+        WAIT_LOCK,
+        PyThread_acquire_lock,
+        PyThread_allocate_lock,
+        PyThread_free_lock,
+        PyThread_release_lock,
+        PyThread_type_lock,
+    )
+    from cython.cimports.posix.unistd import pread
+
 compiled: bool = cython.compiled
 
 # Constants of the loop are C variables; the dictionaries at the end of this file show them to Python.
@@ -161,6 +172,18 @@ class Numbers:
         """Return the code of a number, for which there must be room."""
         return self.code(key)
 
+    def resume(self, other: Numbers) -> None:
+        """Be as another table is: its values have to come with the next `grow`."""
+        self.secret = other.secret
+        self.other_secret = other.other_secret
+        self.count = other.count
+
+    def take(self, other: Numbers, start: int, stop: int, codes: cython.int[::1]) -> None:
+        """Intern what stands for the codes `start` to `stop` in another table, and note what its codes are here."""
+        code: cython.int
+        for code in range(start, stop):
+            codes[code] = self.code(other.values[code])
+
     def grow(self, slots: object, values: object, places: int, limit: int) -> None:
         """Take larger arrays: `slots` zeroed with `places` (a power of two) pairs, `values` with the old in it."""
         self.slots = slots
@@ -233,6 +256,21 @@ class Addresses:
         self.other_secret = other_secret | 1
         self.count = 0
         self.limit = 0
+
+    def resume(self, other: Addresses) -> None:
+        """Be as another table is: its values have to come with the next `grow`."""
+        self.secret = other.secret
+        self.other_secret = other.other_secret
+        self.count = other.count
+
+    def take(self, other: Addresses, start: int, stop: int, codes: cython.int[::1]) -> None:
+        """Intern what stands for the codes `start` to `stop` in another table, and note what its codes are here."""
+        code: cython.int
+        for code in range(start, stop):
+            if other.version[code] == 4:
+                codes[code] = self.code4(other.low[code])
+            else:
+                codes[code] = self.code6(other.high[code], other.low[code])
 
     def grow(
         self, four: object, six: object, high: object, low: object, version: object, slots: int, limit: int
@@ -353,6 +391,26 @@ class Names:
         self.count = 0
         self.limit = 0
         self.text_limit = 0
+
+    def resume(self, other: Names) -> None:
+        """Be as another table is: its values have to come with the next `grow`."""
+        self.secret = other.secret
+        self.other_secret = other.other_secret
+        self.keys = other.keys
+        self.count = other.count
+
+    def take(self, other: Names, start: int, stop: int, codes: cython.int[::1]) -> None:
+        """Intern what stands for the codes `start` to `stop` in another table, and note what its codes are here."""
+        code: cython.int
+        first: cython.Py_ssize_t
+        size: cython.Py_ssize_t
+        for code in range(start, stop):
+            first = other.starts[code]
+            size = other.starts[code + 1] - first
+            if cython.compiled:
+                codes[code] = self.code(cython.address(other.text[first]), size)
+            else:
+                codes[code] = self.code(other.text[first : first + size], size)
 
     def grow(
         self, slots: object, hashes: object, starts: object, text: object, places: int, limit: int, text_limit: int
@@ -662,6 +720,126 @@ OPERATIONS = frozenset({
 
 @cython.final
 @cython.cclass
+class Turns:
+    """What two dissectors share that take turns over one capture: see `Dissector.turn`.
+
+    The capture's bytes from `start` on are divided into blocks of `size` bytes. A block is read by whoever asks for it
+    first, but where its first record starts is known only when the block before was surveyed. So there is one baton,
+    which goes from block to block: who has it surveys its block, reserves its rows, and passes the baton on.
+
+    Attributes
+    ----------
+    at, row
+        Where the next block's first record starts in the capture, and which row it has.
+    ended
+        Whether no more turns are taken: all blocks were, or something unusual is next.
+    """
+
+    descriptor: cython.int
+    start: cython.longlong
+    size: cython.Py_ssize_t
+    most: cython.longlong
+    asked: cython.longlong
+    baton: cython.longlong
+    at = cython.declare(cython.longlong, visibility="readonly")
+    row = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    limit: cython.Py_ssize_t
+    dirty: cython.bint
+    ended = cython.declare(cython.bint, visibility="readonly")
+    waiting: cython.int
+    lock: PyThread_type_lock
+    # A wake-up of its own for each: the one that gave it could otherwise take it itself.
+    first_signal: PyThread_type_lock
+    second_signal: PyThread_type_lock
+
+    def __init__(
+        self, descriptor: int, start: int, size: int, most: int, row: int, limit: int, dirty: bool
+    ) -> None:
+        """Begin at `start` of the file `descriptor` (-1: in memory): `most` blocks, rows from `row` to `limit`.
+
+        `dirty` says that these rows have been written before.
+        """
+        self.descriptor = descriptor
+        self.start = start
+        self.size = size
+        self.most = most
+        self.at = start
+        self.row = row
+        self.limit = limit
+        self.dirty = dirty
+        self.asked = 0
+        self.baton = 0
+        self.ended = False
+        self.waiting = -1
+        if cython.compiled:
+            self.lock = PyThread_allocate_lock()
+            self.first_signal = PyThread_allocate_lock()
+            self.second_signal = PyThread_allocate_lock()
+            PyThread_acquire_lock(self.first_signal, WAIT_LOCK)
+            PyThread_acquire_lock(self.second_signal, WAIT_LOCK)
+
+    def __dealloc__(self) -> None:
+        if cython.compiled:
+            PyThread_free_lock(self.lock)
+            PyThread_free_lock(self.first_signal)
+            PyThread_free_lock(self.second_signal)
+
+    def end(self) -> None:
+        """Let nobody take another turn."""
+        self.pass_on(True)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ask(self) -> cython.longlong:
+        """Return the number of the next block, or -1 when there is none."""
+        number: cython.longlong = -1
+        if cython.compiled:
+            PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if not self.ended and self.asked < self.most:
+            number = self.asked
+            self.asked += 1
+        if cython.compiled:
+            PyThread_release_lock(self.lock)
+        return number
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def wait(self, number: cython.longlong, side: cython.int) -> cython.bint:
+        """Wait for the baton of that block; return False when there will be none. There is one other to wait for."""
+        mine: cython.bint
+        if cython.compiled:
+            while True:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+                mine = self.baton == number or self.ended
+                if not mine:
+                    self.waiting = side
+                PyThread_release_lock(self.lock)
+                if mine:
+                    break
+                PyThread_acquire_lock(self.first_signal if side == 0 else self.second_signal, WAIT_LOCK)
+        return not self.ended
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pass_on(self, ended: cython.bint) -> cython.void:
+        if cython.compiled:
+            PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        self.baton += 1
+        if ended:
+            self.ended = True
+        if self.waiting >= 0:
+            if cython.compiled:
+                PyThread_release_lock(self.first_signal if self.waiting == 0 else self.second_signal)
+            self.waiting = -1
+        if cython.compiled:
+            PyThread_release_lock(self.lock)
+
+
+@cython.final
+@cython.cclass
 class Dissector:
     """Walks the records in `buffer[position:filled]` and writes one row a packet.
 
@@ -676,6 +854,17 @@ class Dissector:
     base = cython.declare(cython.longlong, visibility="readonly")
     row = cython.declare(cython.Py_ssize_t, visibility="public")
     limit = cython.declare(cython.Py_ssize_t, visibility="public")
+
+    # Where two take turns: what they share, the buffer of this one, and its block: see `turn`.
+    turns: Turns
+    side: cython.int
+    own: cython.uchar[::1]
+    block = cython.declare(cython.longlong, visibility="readonly")
+    block_at = cython.declare(cython.longlong, visibility="readonly")
+    block_row = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    done = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    done_blocks: cython.longlong[:, ::1]
+    surveyed: cython.Py_ssize_t
 
     link: cython.int
     swapped: cython.bint
@@ -874,6 +1063,11 @@ class Dissector:
         self.base = 0
         self.row = 0
         self.limit = 0
+        self.block = -1
+        self.block_at = 0
+        self.block_row = 0
+        self.done = 0
+        self.surveyed = 0
 
     def begin(self, link: int, swapped: bool, fraction: int, largest: int, base: int, header: int = 16) -> None:
         """Take what the capture's header says.
@@ -918,6 +1112,41 @@ class Dissector:
     def peek(self, size: int) -> bytes:
         """Return so many of the bytes that are there and not dissected yet, or as many as there are."""
         return bytes(self.buffer[self.position : min(self.position + size, self.filled)])
+
+    def resume(self, other: Dissector) -> None:
+        """Take what another dissector was told of the capture and of what is wanted, and read what it reads."""
+        self.link = other.link
+        self.swapped = other.swapped
+        self.fraction = other.fraction
+        self.largest = other.largest
+        self.header = other.header
+        self.blocks = other.blocks
+        self.interface_link = other.interface_link
+        self.interface_code = other.interface_code
+        self.interface_snaplen = other.interface_snaplen
+        self.interface_shift = other.interface_shift
+        self.interface_per = other.interface_per
+        self.interface_multiplier = other.interface_multiplier
+        self.interface_divisor = other.interface_divisor
+        self.interface_offset = other.interface_offset
+        self.interface_count = other.interface_count
+        self.decapsulate = other.decapsulate
+        self.buffer = other.buffer
+        self.filled = other.filled
+        self.base = other.base
+
+    def go_on(self, seek: object, at: int, row: int) -> None:
+        """Go on at byte `at` of the capture with `row`; `seek`, if it is not None, lets the source be read from there.
+
+        As in `take`, no interrupt comes between.
+        """
+        if seek is None:
+            self.position = at - self.base
+        else:
+            seek(at)
+            self.base = at
+            self.position = self.filled = 0
+        self.row = self.limit = row
 
     def options(self) -> bytes:
         """Return the options of the packet read last."""
@@ -1026,193 +1255,228 @@ class Dissector:
             self.quic_dcid = memory["quic_dcid"]
             self.quic_scid = memory["quic_scid"]
 
-    def clear(self, start: int, stop: int) -> None:
-        """Make rows `start` to `stop` say "not there".
+    def clear(self, start: int, stop: int, dirty: bool) -> None:
+        """Make rows `start` to `stop` say "not there"; rows that are not `dirty` are all zeros."""
+        if cython.compiled:
+            self.blank(start, stop, dirty)
+        else:
+            for name, value in ABSENT.items():
+                if hasattr(self, name):
+                    numpy.asarray(getattr(self, name))[start:stop] = value
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def blank(self, first: cython.Py_ssize_t, last: cython.Py_ssize_t, dirty: cython.bint) -> cython.void:
+        """Make rows say "not there".
 
         One column after the other: what is written so is still in the cache when the loop writes into it, whereas forty
         columns written a row at a time are more than a processor fetches ahead.
         """
-        if not cython.compiled:
-            for name, value in ABSENT.items():
-                if not hasattr(self, name):
-                    continue
-                numpy.asarray(getattr(self, name))[start:stop] = value
-            return
-        first: cython.Py_ssize_t = start
-        last: cython.Py_ssize_t = stop
         row: cython.Py_ssize_t
-        with cython.nogil:
+        for row in range(first, last):
+            self.interface[row] = -1
+        for row in range(first, last):
+            self.eth_src[row] = -1
+        for row in range(first, last):
+            self.eth_dst[row] = -1
+        for row in range(first, last):
+            self.src[row] = -1
+        for row in range(first, last):
+            self.dst[row] = -1
+        for row in range(first, last):
+            self.proto[row] = -1
+        for row in range(first, last):
+            self.ip_frag[row] = -1
+        for row in range(first, last):
+            self.tcp_flags[row] = -1
+        for row in range(first, last):
+            self.arp_op[row] = -1
+        for row in range(first, last):
+            self.dns_qname[row] = -1
+        for row in range(first, last):
+            self.dns_qtype[row] = -1
+        for row in range(first, last):
+            self.dns_rcode[row] = -1
+        for row in range(first, last):
+            self.error[row] = -1
+        for row in range(first, last):
+            self.vlan_mask[row] = 1
+        for row in range(first, last):
+            self.sport_mask[row] = 1
+        for row in range(first, last):
+            self.payload_length_mask[row] = 1
+        for row in range(first, last):
+            self.tcp_mss_mask[row] = 1
+        for row in range(first, last):
+            self.tcp_wscale_mask[row] = 1
+        for row in range(first, last):
+            self.tcp_tsval_mask[row] = 1
+        for row in range(first, last):
+            self.tcp_sack_left_mask[row] = 1
+        for row in range(first, last):
+            self.icmp_type_mask[row] = 1
+        for row in range(first, last):
+            self.dns_id_mask[row] = 1
+        if self.wide_interfaces:
             for row in range(first, last):
-                self.interface[row] = -1
+                self.interface_wide[row] = -1
+        if self.wide_macs:
             for row in range(first, last):
-                self.eth_src[row] = -1
+                self.eth_src_wide[row] = -1
             for row in range(first, last):
-                self.eth_dst[row] = -1
+                self.eth_dst_wide[row] = -1
+        if self.wide_addresses:
             for row in range(first, last):
-                self.src[row] = -1
+                self.src_wide[row] = -1
             for row in range(first, last):
-                self.dst[row] = -1
+                self.dst_wide[row] = -1
+        if self.wide_words:
             for row in range(first, last):
-                self.proto[row] = -1
+                self.proto_wide[row] = -1
             for row in range(first, last):
-                self.ip_frag[row] = -1
+                self.tcp_flags_wide[row] = -1
             for row in range(first, last):
-                self.tcp_flags[row] = -1
+                self.dns_qtype_wide[row] = -1
+        if self.wide_names:
             for row in range(first, last):
-                self.arp_op[row] = -1
+                self.dns_qname_wide[row] = -1
+        if self.want_tunnels:
             for row in range(first, last):
-                self.dns_qname[row] = -1
+                self.tunnel[row] = -1
             for row in range(first, last):
-                self.dns_qtype[row] = -1
+                self.vni_mask[row] = 1
             for row in range(first, last):
-                self.dns_rcode[row] = -1
+                self.inner_src[row] = -1
             for row in range(first, last):
-                self.error[row] = -1
+                self.inner_dst[row] = -1
             for row in range(first, last):
-                self.vlan_mask[row] = 1
+                self.inner_proto[row] = -1
             for row in range(first, last):
-                self.sport_mask[row] = 1
+                self.inner_sport_mask[row] = 1
+        if self.want_labels:
             for row in range(first, last):
-                self.payload_length_mask[row] = 1
+                self.mpls_label_mask[row] = 1
             for row in range(first, last):
-                self.tcp_mss_mask[row] = 1
+                self.pppoe_session_mask[row] = 1
+        if self.want_others:
             for row in range(first, last):
-                self.tcp_wscale_mask[row] = 1
+                self.sctp_vtag_mask[row] = 1
             for row in range(first, last):
-                self.tcp_tsval_mask[row] = 1
+                self.igmp_type_mask[row] = 1
             for row in range(first, last):
-                self.tcp_sack_left_mask[row] = 1
+                self.igmp_group[row] = -1
+        if self.want_tls:
             for row in range(first, last):
-                self.icmp_type_mask[row] = 1
+                self.tls_type[row] = -1
             for row in range(first, last):
-                self.dns_id_mask[row] = 1
+                self.tls_version[row] = -1
             for row in range(first, last):
-                self.time[row] = 0
+                self.tls_sni[row] = -1
             for row in range(first, last):
-                self.length[row] = 0
+                self.tls_alpn[row] = -1
             for row in range(first, last):
-                self.caplen[row] = 0
+                self.tls_cipher_mask[row] = 1
+        if self.want_http:
             for row in range(first, last):
-                self.offset[row] = 0
+                self.http_method[row] = -1
             for row in range(first, last):
-                self.ethertype[row] = 0
+                self.http_uri[row] = -1
             for row in range(first, last):
-                self.vlan[row] = 0
+                self.http_host[row] = -1
             for row in range(first, last):
-                self.ip_version[row] = 0
+                self.http_status_mask[row] = 1
+        if self.want_messages:
             for row in range(first, last):
-                self.ip_ttl[row] = 0
+                self.dns_offset_mask[row] = 1
+        if self.want_quic:
             for row in range(first, last):
-                self.ip_id[row] = 0
+                self.quic_version_mask[row] = 1
             for row in range(first, last):
-                self.sport[row] = 0
+                self.quic_dcid[row] = -1
             for row in range(first, last):
-                self.dport[row] = 0
+                self.quic_scid[row] = -1
+        if not dirty:
+            return
+        for row in range(first, last):
+            self.time[row] = 0
+        for row in range(first, last):
+            self.length[row] = 0
+        for row in range(first, last):
+            self.caplen[row] = 0
+        for row in range(first, last):
+            self.offset[row] = 0
+        for row in range(first, last):
+            self.ethertype[row] = 0
+        for row in range(first, last):
+            self.vlan[row] = 0
+        for row in range(first, last):
+            self.ip_version[row] = 0
+        for row in range(first, last):
+            self.ip_ttl[row] = 0
+        for row in range(first, last):
+            self.ip_id[row] = 0
+        for row in range(first, last):
+            self.sport[row] = 0
+        for row in range(first, last):
+            self.dport[row] = 0
+        for row in range(first, last):
+            self.payload_length[row] = 0
+        for row in range(first, last):
+            self.tcp_seq[row] = 0
+        for row in range(first, last):
+            self.tcp_ack[row] = 0
+        for row in range(first, last):
+            self.tcp_window[row] = 0
+        for row in range(first, last):
+            self.tcp_mss[row] = 0
+        for row in range(first, last):
+            self.tcp_wscale[row] = 0
+        for row in range(first, last):
+            self.tcp_tsval[row] = 0
+        for row in range(first, last):
+            self.tcp_tsecr[row] = 0
+        for row in range(first, last):
+            self.tcp_sack_left[row] = 0
+        for row in range(first, last):
+            self.tcp_sack_right[row] = 0
+        for row in range(first, last):
+            self.icmp_type[row] = 0
+        for row in range(first, last):
+            self.icmp_code[row] = 0
+        for row in range(first, last):
+            self.dns_id[row] = 0
+        for row in range(first, last):
+            self.dns_response[row] = 0
+        if self.want_tunnels:
             for row in range(first, last):
-                self.payload_length[row] = 0
+                self.vni[row] = 0
             for row in range(first, last):
-                self.tcp_seq[row] = 0
+                self.inner_sport[row] = 0
             for row in range(first, last):
-                self.tcp_ack[row] = 0
+                self.inner_dport[row] = 0
+        if self.want_labels:
             for row in range(first, last):
-                self.tcp_window[row] = 0
+                self.mpls_label[row] = 0
             for row in range(first, last):
-                self.tcp_mss[row] = 0
+                self.pppoe_session[row] = 0
+        if self.want_others:
             for row in range(first, last):
-                self.tcp_wscale[row] = 0
+                self.sctp_vtag[row] = 0
             for row in range(first, last):
-                self.tcp_tsval[row] = 0
+                self.igmp_type[row] = 0
+        if self.want_tls:
             for row in range(first, last):
-                self.tcp_tsecr[row] = 0
+                self.tls_cipher[row] = 0
+        if self.want_http:
             for row in range(first, last):
-                self.tcp_sack_left[row] = 0
+                self.http_status[row] = 0
+        if self.want_messages:
             for row in range(first, last):
-                self.tcp_sack_right[row] = 0
+                self.dns_offset[row] = 0
+        if self.want_quic:
             for row in range(first, last):
-                self.icmp_type[row] = 0
-            for row in range(first, last):
-                self.icmp_code[row] = 0
-            for row in range(first, last):
-                self.dns_id[row] = 0
-            for row in range(first, last):
-                self.dns_response[row] = 0
-            if self.want_tunnels:
-                for row in range(first, last):
-                    self.tunnel[row] = -1
-                for row in range(first, last):
-                    self.vni[row] = 0
-                for row in range(first, last):
-                    self.vni_mask[row] = 1
-                for row in range(first, last):
-                    self.inner_src[row] = -1
-                for row in range(first, last):
-                    self.inner_dst[row] = -1
-                for row in range(first, last):
-                    self.inner_proto[row] = -1
-                for row in range(first, last):
-                    self.inner_sport[row] = 0
-                for row in range(first, last):
-                    self.inner_sport_mask[row] = 1
-                for row in range(first, last):
-                    self.inner_dport[row] = 0
-            if self.want_labels:
-                for row in range(first, last):
-                    self.mpls_label[row] = 0
-                for row in range(first, last):
-                    self.mpls_label_mask[row] = 1
-                for row in range(first, last):
-                    self.pppoe_session[row] = 0
-                for row in range(first, last):
-                    self.pppoe_session_mask[row] = 1
-            if self.want_others:
-                for row in range(first, last):
-                    self.sctp_vtag[row] = 0
-                for row in range(first, last):
-                    self.sctp_vtag_mask[row] = 1
-                for row in range(first, last):
-                    self.igmp_type[row] = 0
-                for row in range(first, last):
-                    self.igmp_type_mask[row] = 1
-                for row in range(first, last):
-                    self.igmp_group[row] = -1
-            if self.want_tls:
-                for row in range(first, last):
-                    self.tls_type[row] = -1
-                for row in range(first, last):
-                    self.tls_version[row] = -1
-                for row in range(first, last):
-                    self.tls_sni[row] = -1
-                for row in range(first, last):
-                    self.tls_alpn[row] = -1
-                for row in range(first, last):
-                    self.tls_cipher[row] = 0
-                for row in range(first, last):
-                    self.tls_cipher_mask[row] = 1
-            if self.want_http:
-                for row in range(first, last):
-                    self.http_method[row] = -1
-                for row in range(first, last):
-                    self.http_uri[row] = -1
-                for row in range(first, last):
-                    self.http_host[row] = -1
-                for row in range(first, last):
-                    self.http_status[row] = 0
-                for row in range(first, last):
-                    self.http_status_mask[row] = 1
-            if self.want_messages:
-                for row in range(first, last):
-                    self.dns_offset[row] = 0
-                for row in range(first, last):
-                    self.dns_offset_mask[row] = 1
-            if self.want_quic:
-                for row in range(first, last):
-                    self.quic_version[row] = 0
-                for row in range(first, last):
-                    self.quic_version_mask[row] = 1
-                for row in range(first, last):
-                    self.quic_dcid[row] = -1
-                for row in range(first, last):
-                    self.quic_scid[row] = -1
+                self.quic_version[row] = 0
 
     def widen(self, name: str, memory: dict[str, object]) -> None:
         """Take 32-bit code columns for one dictionary, or the vocabularies, about to outgrow the narrow ones."""
@@ -1292,34 +1556,6 @@ class Dissector:
         if got:
             self.filled += got
         return got
-
-    def follow(self, get: object, buffers: object, headroom: int) -> object:
-        """Read on in the next of `buffers`, which `get` gives by its number and how many bytes are in it.
-
-        The bytes start at `headroom`; what is still to be dissected is put ahead of them. Returns the two numbers, or
-        None where what is left has no room there, and is put into memory of its own. As in `take`, an interrupt loses
-        no byte.
-        """
-        which, got = get()
-        if isinstance(got, BaseException):
-            raise got
-        left = self.filled - self.position
-        buffer = buffers[which]
-        start = headroom - left
-        stop = headroom + got
-        if start < 0:
-            joined = memoryview(bytearray(left + got))
-            joined[left:] = buffer[headroom:stop]
-            buffer = joined
-            start = 0
-            stop = left + got
-        if left:
-            buffer[start : start + left] = self.buffer[self.position : self.filled]
-        self.base += self.position - start
-        self.buffer = buffer
-        self.position = start
-        self.filled = stop
-        return which, got
 
     def pump(self, readinto: object, buffer: object) -> int:
         """Dissect and read on, in turns, until something other than bytes is missing or no more came.
@@ -1477,6 +1713,152 @@ class Dissector:
             self.dst_wide[row] = code
         else:
             self.dst[row] = code
+
+    # ------------------------------------------------------------------------------- two that take turns
+
+    def take_turns(self, turns: Turns, side: int, own: object, done: object) -> None:
+        """Share the capture with another dissector, after `resume`.
+
+        `side` is 0 for the one and 1 for the other; `own` is the buffer of this one, and None where the capture's bytes are in memory. `done` takes a line for each
+        block that is finished: its number, its first row and the one after its last, and how many entries each table
+        and each vocabulary has then.
+        """
+        self.turns = turns
+        self.side = side
+        self.done_blocks = done
+        self.done = 0
+        self.block = -1
+        self.row = self.limit = 0
+        if own is not None:
+            self.own = own
+            self.buffer = own
+            self.filled = 0
+
+    def turn(self) -> int:
+        """Dissect block after block, until no more turns are taken ("rows"), or something is missing (see `REASONS`).
+
+        After "tables" and "options" it goes on where it was. After anything else the block at hand cannot be finished.
+        """
+        reason: cython.int = _NEED_ROWS
+        if cython.compiled:
+            with cython.nogil:
+                reason = self.next_blocks()
+        return reason
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def next_blocks(self) -> cython.int:
+        reason: cython.int
+        number: cython.longlong
+        first: cython.Py_ssize_t
+        count: cython.Py_ssize_t
+        whole: cython.bint
+        while True:
+            if self.block >= 0:
+                self.tunnel_row = -1
+                reason = self.walk_blocks() if self.blocks else self.walk()
+                if reason != _NEED_ROWS:
+                    return reason
+                self.finish_block()
+            number = self.turns.ask()
+            if number < 0:
+                return _NEED_ROWS
+            if self.turns.descriptor >= 0:
+                self.base = self.turns.start + number * self.turns.size
+                self.filled = 0
+                self.fill(self.turns.size)
+            if not self.turns.wait(number, self.side):
+                return _NEED_ROWS
+            first = self.turns.start - self.base + (number + 1) * self.turns.size
+            self.position = self.turns.at - self.base
+            count = self.survey(self.turns.limit - self.turns.row, first)
+            whole = self.surveyed >= first
+            self.block = number
+            self.block_at = self.turns.at
+            self.block_row = self.row = self.turns.row
+            self.turns.row += count
+            self.turns.at = self.base + self.surveyed
+            self.limit = self.turns.row
+            self.turns.pass_on(not whole)
+            self.blank(self.row, self.limit, self.turns.dirty)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def finish_block(self) -> cython.void:
+        """Note what is to be known of the block at hand, which is finished."""
+        i: cython.Py_ssize_t
+        line: cython.Py_ssize_t = self.done
+        self.done_blocks[line, 0] = self.block
+        self.done_blocks[line, 1] = self.block_row
+        self.done_blocks[line, 2] = self.row
+        self.done_blocks[line, 3] = self.addresses.count
+        self.done_blocks[line, 4] = self.macs.count
+        self.done_blocks[line, 5] = self.interfaces.count
+        self.done_blocks[line, 6] = self.names.count
+        self.done_blocks[line, 7] = self.texts.count
+        for i in range(self.word_counts.shape[0]):
+            self.done_blocks[line, 8 + i] = self.word_counts[i]
+        self.done = line + 1
+        self.block = -1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def fill(self, wanted: cython.Py_ssize_t) -> cython.bint:
+        """Read so many bytes more into the buffer of this one; return whether all of them came."""
+        got: cython.Py_ssize_t = 0
+        if self.turns.descriptor < 0 or wanted > self.own.shape[0] - self.filled:
+            return False
+        if cython.compiled:
+            got = pread(
+                self.turns.descriptor, cython.address(self.own[self.filled]), wanted, self.base + self.filled
+            )
+        if got > 0:
+            self.filled += got
+        return got == wanted
+
+    def count_records(self, most: int, stop: int) -> int:
+        """Return how many records that are there start before `stop`: for ordinary Python."""
+        return self.survey(most, stop)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def survey(self, most: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return how many records start before `stop`, at most `most`; `surveyed` is where the last of them ends.
+
+        They are there in full, and that is all that is known of them. It ends before what looks like no packet.
+        """
+        at: cython.Py_ssize_t = self.position
+        count: cython.Py_ssize_t = 0
+        header: cython.Py_ssize_t = 12 if self.blocks else self.header
+        kind: cython.longlong
+        size: cython.longlong
+        while at < stop and count < most:
+            if self.filled - at < header:
+                if self.turns is None or not self.fill(header - (self.filled - at)):
+                    break
+            if self.blocks:
+                kind = self.number(at)
+                size = self.number(at + 4)
+                if (kind != 6 and kind != 3 and kind != 2) or size < 12 or size > self.largest + _OPTIONS_MAXIMUM:
+                    break
+            else:
+                size = self.number(at + 8)
+                if size > self.largest:
+                    break
+                size += header
+            if size > self.filled - at:
+                if self.turns is None or not self.fill(size - (self.filled - at)):
+                    break
+            at += size
+            count += 1
+        self.surveyed = at
+        return count
+
+    # ------------------------------------------------------------------------------------- records
 
     @cython.cfunc
     @cython.nogil
@@ -2962,6 +3344,76 @@ class Dissector:
         return end
 
 
+def recode(codes: object, changed: cython.int[::1], first: int, rows: cython.longlong[:, ::1]) -> None:
+    """Exchange codes, those from `first` on, for what `changed` says, in rows from … to …, as `rows` has them."""
+    if cython.compiled:
+        if codes.itemsize == 1:
+            _recode_schar(codes, changed, first, rows)
+        elif codes.itemsize == 2:
+            _recode_short(codes, changed, first, rows)
+        else:
+            _recode_int(codes, changed, first, rows)
+    else:
+        for start, stop in rows.tolist():
+            for row in range(start, stop):
+                if codes[row] >= first:
+                    codes[row] = changed[codes[row]]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _recode_schar(
+    codes: cython.schar[::1], changed: cython.int[::1], first: cython.int, rows: cython.longlong[:, ::1]
+) -> cython.void:
+    i: cython.Py_ssize_t
+    row: cython.Py_ssize_t
+    start: cython.Py_ssize_t
+    stop: cython.Py_ssize_t
+    with cython.nogil:
+        for i in range(rows.shape[0]):
+            start = rows[i, 0]
+            stop = rows[i, 1]
+            for row in range(start, stop):
+                if codes[row] >= first:
+                    codes[row] = changed[codes[row]]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _recode_short(
+    codes: cython.short[::1], changed: cython.int[::1], first: cython.int, rows: cython.longlong[:, ::1]
+) -> cython.void:
+    i: cython.Py_ssize_t
+    row: cython.Py_ssize_t
+    start: cython.Py_ssize_t
+    stop: cython.Py_ssize_t
+    with cython.nogil:
+        for i in range(rows.shape[0]):
+            start = rows[i, 0]
+            stop = rows[i, 1]
+            for row in range(start, stop):
+                if codes[row] >= first:
+                    codes[row] = changed[codes[row]]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _recode_int(
+    codes: cython.int[::1], changed: cython.int[::1], first: cython.int, rows: cython.longlong[:, ::1]
+) -> cython.void:
+    i: cython.Py_ssize_t
+    row: cython.Py_ssize_t
+    start: cython.Py_ssize_t
+    stop: cython.Py_ssize_t
+    with cython.nogil:
+        for i in range(rows.shape[0]):
+            start = rows[i, 0]
+            stop = rows[i, 1]
+            for row in range(start, stop):
+                if codes[row] >= first:
+                    codes[row] = changed[codes[row]]
+
+
 REASONS: dict[str, int] = {
     "bytes": _NEED_BYTES,
     "rows": _NEED_ROWS,
@@ -3003,6 +3455,15 @@ VOCABULARIES: dict[str, int] = {
 """Row of each column's vocabulary in `words` and `word_counts`."""
 
 ABSENT: dict[str, int] = {
+    "interface_wide": -1,
+    "eth_src_wide": -1,
+    "eth_dst_wide": -1,
+    "src_wide": -1,
+    "dst_wide": -1,
+    "proto_wide": -1,
+    "tcp_flags_wide": -1,
+    "dns_qname_wide": -1,
+    "dns_qtype_wide": -1,
     "interface": -1,
     "eth_src": -1,
     "eth_dst": -1,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -143,6 +144,7 @@ class ColumnMemory:
         self._fields: dict[str, Array] = {}
         self._wide: dict[str, Array] = {}
         self._prepared = 0
+        self._fresh = 0  # rows from here on are zeros, as the kernel gives memory
         self._numbered = False
         self._numbers: Array = np.empty(0, np.int64)
         self.capacity = 0
@@ -164,11 +166,12 @@ class ColumnMemory:
         """Hand the rows' pages back to the kernel: nothing may be read here until rows are written again."""
         if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
+            self._fresh = 0
 
     def take_over(self) -> None:
         """Let the dissector write here from the first row on: after another memory of the same dissector."""
         self._prepared = 0
-        self._give()
+        self.give(self._dissector)
         self.widen()
 
     def grow(self, rows: int, capacity: int, huge: bool) -> None:
@@ -201,8 +204,9 @@ class ColumnMemory:
             numbers = np.empty(capacity, np.int64)
             numbers[:rows] = self._numbers[:rows]
             self._numbers = numbers
-        self._mapping, self._fields, self.capacity, self._prepared = mapping, fields, capacity, rows
-        self._give()
+        self._mapping, self._fields, self.capacity = mapping, fields, capacity
+        self._prepared = self._fresh = rows
+        self.give(self._dissector)
 
     def second(self, row: int) -> int | None:
         """Return when a row's packet was captured, in seconds, where that is kept and known."""
@@ -216,11 +220,40 @@ class ColumnMemory:
         """
         if self._prepared <= rows < self.capacity:
             stop = min(self.capacity, rows + _BLOCK)
-            self._dissector.clear(self._prepared, stop)
-            for field in self._wide.values():
-                field[self._prepared : stop] = -1
+            self._dissector.clear(self._prepared, stop, self._prepared < self._fresh)
             self._prepared = stop
+            self._fresh = max(self._fresh, stop)
         return self._prepared
+
+    def lend(self, rows: int) -> bool:
+        """Let others write rows from `rows` on, until `take_back`; return whether they may have been written before."""
+        dirty = self._fresh > rows
+        self._prepared, self._fresh = rows, self.capacity
+        return dirty
+
+    def take_back(self, rows: int, written: int) -> None:
+        """Take all rows before `rows` as they are; rows from there to `written` are to be written again."""
+        self._prepared, self._fresh = rows, written
+
+    def recode(self, engine: ModuleType, changed: dict[str, Array], rows: Array) -> None:
+        """Exchange codes in some rows.
+
+        Parameters
+        ----------
+        engine
+            The module `_dissect`.
+        changed
+            The new code of each old one, by what the codes belong to: a dictionary's name, or a vocabulary's.
+        rows
+            Pairs of rows: from, to.
+        """
+        for name, field in self._fields.items():
+            new = changed.get(DICTIONARY_OF.get(name, name))
+            if new is None or name in self._shared:
+                continue
+            others = np.flatnonzero(new != np.arange(new.size))
+            if others.size:
+                engine.recode(self._wide.get(name, field), new, int(others[0]), rows)
 
     def forget(self) -> None:
         """Let rows be written again from the top."""
@@ -316,13 +349,14 @@ class ColumnMemory:
         dtype = pd.CategoricalDtype(pd.Index([texts[code] for code in seen], dtype="str"))
         return pd.Categorical.from_codes(places, dtype=dtype, validate=False)
 
-    def _give(self) -> None:
+    def give(self, dissector: Any) -> None:
+        """Let a dissector write here."""
         if self._numbered:
-            self._dissector.numbers(self._numbers.data)
-        self._dissector.columns({name: field.data for name, field in self._fields.items()})
+            dissector.numbers(self._numbers.data)
+        dissector.columns({name: field.data for name, field in self._fields.items()})
         for table, columns in _WIDENED.items():
             if columns[0] in self._wide:
-                self._dissector.widen(table, {name: self._wide[name].data for name in columns})
+                dissector.widen(table, {name: self._wide[name].data for name in columns})
 
 
 def _narrowed(codes: Array, dtype: np.dtype[Any]) -> Array:

@@ -18,6 +18,7 @@ from podtracer_nb.packets.words import word
 __all__ = ["Dictionaries"]
 
 Array = np.ndarray[Any, Any]
+Changed = dict[str, Array]
 
 # One record adds at most five addresses, two MAC addresses, one interface, and one name and four texts of 255 bytes.
 _MARGIN = 8
@@ -96,6 +97,79 @@ class Dictionaries:
         self._interface_names: dict[str, int] = {}
         for table in self._slots:
             self._grow(table, _FIRST_SLOTS)
+
+    def copy(self) -> Dictionaries:
+        """Return the same dictionaries again, for another dissector: each goes its own way from here."""
+        new = Dictionaries(self._engine)
+        new.wide = set(self.wide)
+        for table, values in self._values.items():
+            new._tables[table].resume(self._tables[table])
+            new._values[table] = values
+            new._grow(table, self._slots[table])
+        # Only what is in use: most of these arrays' pages have never been touched.
+        for place, count in enumerate(self.word_counts.tolist()):
+            words = self.word_order[place, :count]
+            new.word_order[place, :count] = words
+            new.words[place, words] = np.arange(1, count + 1)
+            new.word_counts[place] = count
+        return new
+
+    def counts(self) -> list[int]:
+        """Return how many entries each table and each vocabulary has, in the order that `Dissector.turn` notes them."""
+        return [table.count for table in self._tables.values()] + self.word_counts.tolist()
+
+    def absorb(self, others: Sequence[Dictionaries], learned: Sequence[tuple[int, int, int, int]]) -> list[Changed]:
+        """Take what copies of these dictionaries have learned, in the order in which one alone would have learned it.
+
+        Parameters
+        ----------
+        others
+            The copies. Nothing may have been added here since they were made.
+        learned
+            In that order: which of them, which table or vocabulary by its place in `counts`, and its entries from … to.
+
+        Returns
+        -------
+        list of dict
+            For each of them, by the name of a table or vocabulary that grew there: the code here of each code there.
+        """
+        changed: list[Changed] = [{} for _ in others]
+        tables, vocabularies = list(self._tables), {place: name for name, place in self._vocabularies.items()}
+        for which, place, start, stop in learned:
+            other = others[which]
+            is_table = place < len(tables)
+            name = tables[place] if is_table else vocabularies[place - len(tables)]
+            if name not in changed[which]:
+                changed[which][name] = np.arange(other.counts()[place], dtype=np.int32)
+            codes = changed[which][name]
+            if not is_table:
+                for code in range(start, stop):
+                    codes[code] = self._word(place - len(tables), other.word_order[place - len(tables), code])
+                continue
+            while start < stop:
+                until = min(stop, start + self._room(name))
+                self._tables[name].take(other._tables[name], start, until, codes)
+                start = until
+                if start < stop:
+                    self.make_room()
+        self.make_room()
+        return changed
+
+    def _room(self, table: str) -> int:
+        """Return how many entries of any size there is room for."""
+        count = self._tables[table].count
+        room = int(self._tables[table].limit - count)
+        if table in self._text_limits:
+            left = int(self._text_limits[table] - self._values[table]["starts"][count])
+            room = min(room, left // _NAME_BYTES)
+        return max(0, room)
+
+    def _word(self, vocabulary: int, index: int) -> int:
+        if not self.words[vocabulary, index]:
+            count = int(self.word_counts[vocabulary])
+            self.word_order[vocabulary, count] = index
+            self.word_counts[vocabulary] = self.words[vocabulary, index] = count + 1
+        return int(self.words[vocabulary, index]) - 1
 
     def make_room(self) -> None:
         """Make room for at least one more record in every table, widening codes where narrow ones are used up."""

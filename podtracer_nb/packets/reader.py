@@ -31,7 +31,8 @@ from podtracer_nb.packets.pcapng import PcapngFormat
 from podtracer_nb.packets.resync import Plausible
 from podtracer_nb.packets.schema import INDEX
 from podtracer_nb.packets.selection import Moment, Selection
-from podtracer_nb.packets.source import Input, ReadAhead, Source, aligned, each_source, total_size
+from podtracer_nb.packets.source import Input, Source, aligned, each_source, total_size
+from podtracer_nb.packets.two_threads import TwoThreads, idle_processors
 
 __all__ = ["Reader", "compiled", "locate", "raw", "read", "stream"]
 
@@ -48,8 +49,7 @@ _GROWTH_KNOWN = 8
 _GROWTH_UNKNOWN = 2
 _ROWS_TO_EXPECT_FROM = 65_536
 _NO_LIMIT = 1 << 62
-_WORTH_A_THREAD = 8 << 20
-_HEADROOM = 1 << 18  # room for the first part of a record that goes on in the next buffer
+_WORTH_TWO_THREADS = 8 << 20
 
 _NOT_A_RECORD = {
     _dissect.REASONS["oversized"]: "the next record claims more bytes than a packet can have",
@@ -85,8 +85,8 @@ class Reader:
     resync
         Where a capture is damaged, go on with the next bytes that look like records.
     threads
-        2 reads large files ahead in a thread of its own, 1 does not. By default 2 where two processors may be used and
-        are not busy.
+        2 lets two threads dissect what is large and all there, a file or bytes, as long as it is neither compressed nor
+        selected from; the result is the same. By default 2 where two processors may be used and are not busy.
     filter, start, stop, sample, seed
         Which packets become rows: see `podtracer_nb.packets.Selection`. `count` counts these. They keep their number
         and offset in the capture. Bytes are filtered before anything is made of them.
@@ -149,8 +149,7 @@ class Reader:
         self._before = 0  # packets of the files before this one
         self._bytes_before = 0
         self._count = count
-        self._threads = _idle_processors() if threads is None else threads
-        self._ahead: ReadAhead | None = None
+        self._threads = idle_processors() if threads is None else threads
         self._header: PcapHeader | PcapngFormat | None = None
         self._head = b""
         self._dictionaries = Dictionaries(_dissect)
@@ -166,7 +165,8 @@ class Reader:
         self._memory.number_rows(bool(self._selection))
         self._memory.grow(0, 1, huge=False)
         self._buffer = memoryview(b"")
-        self._lent: int | None = None  # the buffer read ahead that is dissected now
+        self._two: TwoThreads | None = None
+        self._two_from = 0  # alone up to here
         self._forgotten = 0  # packets whose rows were given away and written over
         self._yielded = 0
         self._ended = False
@@ -283,14 +283,37 @@ class Reader:
 
     def read_all(self) -> Self:
         """Read to the capture's end, or to `count` packets."""
-        if self._header is None:
-            self._begin()
-        left = (self._input.size or 0) - self._position
-        if self._ahead is None and self._input.path and self._threads > 1 and left > _WORTH_A_THREAD:
-            self._ahead = ReadAhead(self._input.readinto, _HEADROOM)
-        while self._advance(None, pump=self._input.whole is None and self._ahead is None):
-            pass
+        self.begin()
+        more = True
+        while more:
+            two = self._worth_two_threads()
+            more = self._advance(_ROWS_TO_EXPECT_FROM if two else None, pump=self._input.whole is None)
+            if two and more:
+                self._dissect_in_two_threads()
         return self
+
+    def _worth_two_threads(self) -> bool:
+        return (
+            self._threads > 1
+            and bool(_dissect.compiled)
+            and not self._selection
+            and (self._input.descriptor is not None or self._input.whole is not None)
+            and (self._input.size or 0) - max(self._position, self._two_from) > _WORTH_TWO_THREADS
+        )
+
+    def _dissect_in_two_threads(self) -> None:
+        """Let two threads go on, until there is something unusual."""
+        if self._two is None:
+            self._two = TwoThreads(_dissect, self._dissector, self._dictionaries, self._memory)
+        ended = self._position < self._two_from or self._header is None
+        while not ended:
+            if self._memory.capacity - self._dissector.row < _ROWS_TO_EXPECT_FROM:
+                self._grow()
+            done = self._two.run(self._position, self._input.descriptor)
+            for row, options in sorted(done.comments.items()):
+                self._comment(self._forgotten + row, options)
+            ended = done.ended
+        self._two_from = self._position + _WORTH_TWO_THREADS
 
     def begin(self) -> None:
         """Read the header, if that was not done: what is no capture is told now."""
@@ -340,7 +363,6 @@ class Reader:
 
     def close(self) -> None:
         """Close the file, where one was opened here."""
-        self._stop_reading_ahead()
         self._input.close()
 
     def __enter__(self) -> Self:
@@ -480,7 +502,7 @@ class Reader:
             if reason == _dissect.REASONS["tables"]:
                 self._make_room()
             elif reason == _dissect.REASONS["options"]:
-                self._comment()
+                self._comment(self.walked, dissector.options())
             elif reason == _dissect.REASONS["other block"]:
                 wrong = self._block()
                 if wrong == "bytes":
@@ -497,19 +519,17 @@ class Reader:
             self._end(None)
         return bool(dissector.row > before)
 
-    def _comment(self) -> None:
-        """Keep the comments of the packet read last."""
-        text = pcapng.comments(self._dissector.options(), cast(PcapngFormat, self._header).order)
+    def _comment(self, number: int, options: Octets) -> None:
+        """Keep the comments of a packet."""
+        text = pcapng.comments(options, cast(PcapngFormat, self._header).order)
         if text is not None:
-            self._comments[self.walked] = text
+            self._comments[number] = text
 
     def _refill(self) -> int:
         """Read once, to after the bytes that wait for the rest of their record; return how many came, 0 at the end."""
         if self._input.whole is not None:
             return 0
         dissector = self._dissector
-        if self._ahead is not None:
-            return self._next_ahead(self._ahead)
         dissector.compact(self._buffer)
         if dissector.filled == len(self._buffer):
             # A record larger than the buffer. It grows with what has come, not with what the record claims.
@@ -518,23 +538,6 @@ class Reader:
             dissector.attach(larger, dissector.filled)
             self._buffer = larger
         return int(dissector.take(self._input.readinto, self._buffer[dissector.filled :]))
-
-    def _next_ahead(self, ahead: ReadAhead) -> int:
-        """Go on with the buffer that was filled meanwhile; return how many bytes came, 0 at the end."""
-        try:
-            number, got = self._dissector.follow(ahead.get, ahead.buffers, _HEADROOM)
-        except OSError:
-            self._stop_reading_ahead()
-            raise
-        if self._lent is not None:
-            ahead.give_back(self._lent)
-        self._lent = number
-        return int(got)
-
-    def _stop_reading_ahead(self) -> None:
-        if self._ahead is not None:
-            self._ahead.close()
-            self._ahead = self._lent = None
 
     def _go_on(self, reason: str) -> bool:
         """Look for the next record after damage, where that was asked for; return whether there is one."""
@@ -624,7 +627,7 @@ class Reader:
         """Open the next file; one that is no capture is passed over with a warning."""
         while self._sources:
             self._damage_here = None
-            self._header, self._head, self._looked = None, b"", False
+            self._header, self._head, self._looked, self._two_from = None, b"", False, 0
             try:
                 self._input = Input(self._sources.pop(0))
                 self._begin()
@@ -1012,12 +1015,6 @@ def _first_time(source: Source) -> pd.Timestamp:
         if len(frame) and not pd.isna(frame["time"].iloc[0])
         else pd.Timestamp.max.tz_localize("UTC")
     )
-
-
-def _idle_processors() -> int:
-    """Return how many processors may be used, 1 where there is more to do already than they can."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return usable if os.getloadavg()[0] < usable else 1
 
 
 @functools.cache

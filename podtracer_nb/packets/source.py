@@ -9,12 +9,9 @@ import glob
 import io
 import mmap
 import os
-import queue
 import re
 import select
 import stat
-import threading
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from typing import Any
 from podtracer_nb.packets.capture_format import FormatError
 from podtracer_nb.packets.compression import MAGIC_SIZE, Decompressed, kind_of
 
-__all__ = ["Input", "ReadAhead", "Source", "aligned", "each_source", "total_size"]
+__all__ = ["Input", "Source", "aligned", "each_source", "total_size"]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Any
 """A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`.
@@ -52,6 +49,8 @@ class Input:
         All bytes, where they are in memory already; `readinto` is not used then.
     size
         How many bytes are to come, where that is known.
+    descriptor
+        The file's, where it is an ordinary one that was opened here, and not compressed.
     compression
         What it was compressed with, once `open_compressed` looked.
     readinto
@@ -70,6 +69,7 @@ class Input:
         self.path: str | None = None
         self.whole: memoryview | None = None
         self.size: int | None = None
+        self.descriptor: int | None = None
         self.compression: str | None = None
         self._opened: Any = None
         self._last_tell = 0
@@ -126,7 +126,7 @@ class Input:
         self._decompressed = Decompressed(kind, readinto, self.name)
         self.compression = kind
         self.readinto = self._decompressed.readinto
-        self.whole = self.size = None
+        self.whole = self.size = self.descriptor = None
 
     @property
     def trouble(self) -> str | None:
@@ -140,6 +140,8 @@ class Input:
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         elif stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - stream.tell())
+            if stream is self._opened and isinstance(stream, io.FileIO):
+                self.descriptor = descriptor
 
     def consumed(self, position: int) -> int:
         """Return how many bytes of the source as it is stored were read, `position` being where the reader is in it."""
@@ -260,71 +262,6 @@ def _blocking(stream: Any) -> bool:
         return os.get_blocking(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return False
-
-
-_AHEAD_BYTES = 1 << 20
-_AHEAD_BUFFERS = 3
-
-
-class ReadAhead:
-    """A thread that reads on into other buffers while what it read before is worked on.
-
-    Reading and what it works with hold no lock of Python's for most of their time, so the two share two processors.
-
-    Parameters
-    ----------
-    readinto
-        As `Input.readinto`.
-    headroom
-        Bytes to leave free at the start of each buffer.
-
-    Attributes
-    ----------
-    buffers
-        The buffers.
-    get
-        Waits for the next one filled: its number, and how many bytes are in it, 0 at the end, or the error that reading
-        met.
-    """
-
-    def __init__(self, readinto: Callable[[memoryview], int], headroom: int) -> None:
-        self.buffers = [aligned(headroom + _AHEAD_BYTES) for _ in range(_AHEAD_BUFFERS)]
-        self._free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        ready: queue.SimpleQueue[tuple[int, int | BaseException]] = queue.SimpleQueue()
-        self.get = ready.get
-        for number in range(_AHEAD_BUFFERS):
-            self._free.put(number)
-        rooms = [buffer[headroom:] for buffer in self.buffers]
-        # The thread knows nothing of this object, and ends with it.
-        self._stop = weakref.finalize(self, self._free.put, None)
-        self._thread = threading.Thread(target=_read_on, args=(readinto, rooms, self._free, ready), daemon=True)
-        self._thread.start()
-
-    def give_back(self, number: int) -> None:
-        """Let a buffer be filled again."""
-        self._free.put(number)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._stop()
-        self._thread.join()
-
-
-def _read_on(
-    readinto: Callable[[memoryview], int],
-    rooms: list[memoryview],
-    free: queue.SimpleQueue[int | None],
-    ready: queue.SimpleQueue[tuple[int, int | BaseException]],
-) -> None:
-    while (number := free.get()) is not None:
-        try:
-            got = readinto(rooms[number])
-        except BaseException as error:  # noqa: BLE001 - raised again where the bytes are waited for
-            ready.put((number, error))
-            return
-        ready.put((number, got))
-        if got == 0:
-            return
 
 
 def aligned(size: int) -> memoryview:
