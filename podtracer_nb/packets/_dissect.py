@@ -1063,6 +1063,7 @@ class Dissector:
         self.base = 0
         self.row = 0
         self.limit = 0
+        self.turns = None
         self.block = -1
         self.block_at = 0
         self.block_row = 0
@@ -1836,6 +1837,7 @@ class Dissector:
         header: cython.Py_ssize_t = 12 if self.blocks else self.header
         kind: cython.longlong
         size: cython.longlong
+        missing: cython.longlong
         while at < stop and count < most:
             if self.filled - at < header:
                 if self.turns is None or not self.fill(header - (self.filled - at)):
@@ -1850,8 +1852,9 @@ class Dissector:
                 if size > self.largest:
                     break
                 size += header
-            if size > self.filled - at:
-                if self.turns is None or not self.fill(size - (self.filled - at)):
+            missing = at + size - self.filled
+            if missing > 0:
+                if self.turns is None or not self.fill(missing):
                     break
             at += size
             count += 1

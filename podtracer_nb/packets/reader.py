@@ -309,7 +309,7 @@ class Reader:
         while not ended:
             if self._memory.capacity - self._dissector.row < _ROWS_TO_EXPECT_FROM:
                 self._grow()
-            done = self._two.run(self._position, self._input.descriptor)
+            done = self._two.run(self._position, self._input.descriptor, self._input.seek)
             for row, options in sorted(done.comments.items()):
                 self._comment(self._forgotten + row, options)
             ended = done.ended
@@ -496,7 +496,8 @@ class Reader:
                 self._grow()
                 continue
             dissector.limit = min(ready, last)
-            reason = dissector.pump(self._input.readinto, self._buffer) if pump else dissector.run()
+            whole = self._input.whole is not None  # a list of captures may have both kinds
+            reason = dissector.run() if whole or not pump else dissector.pump(self._input.readinto, self._buffer)
             if reason == _dissect.REASONS["bytes"]:
                 return bool(dissector.row > before)
             if reason == _dissect.REASONS["tables"]:

@@ -53,6 +53,8 @@ class Input:
         The file's, where it is an ordinary one that was opened here, and not compressed.
     compression
         What it was compressed with, once `open_compressed` looked.
+    seek
+        Lets `readinto` go on from a position of that file.
     readinto
         Reads what is there into a buffer, at least one byte, and returns how many; 0 at the end.
 
@@ -70,6 +72,7 @@ class Input:
         self.whole: memoryview | None = None
         self.size: int | None = None
         self.descriptor: int | None = None
+        self.seek: Callable[[int], object] | None = None
         self.compression: str | None = None
         self._opened: Any = None
         self._last_tell = 0
@@ -126,7 +129,7 @@ class Input:
         self._decompressed = Decompressed(kind, readinto, self.name)
         self.compression = kind
         self.readinto = self._decompressed.readinto
-        self.whole = self.size = self.descriptor = None
+        self.whole = self.size = self.descriptor = self.seek = None
 
     @property
     def trouble(self) -> str | None:
@@ -141,7 +144,7 @@ class Input:
         elif stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - stream.tell())
             if stream is self._opened and isinstance(stream, io.FileIO):
-                self.descriptor = descriptor
+                self.descriptor, self.seek = descriptor, stream.seek
 
     def consumed(self, position: int) -> int:
         """Return how many bytes of the source as it is stored were read, `position` being where the reader is in it."""

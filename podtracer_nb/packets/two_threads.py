@@ -70,7 +70,7 @@ class TwoThreads:
         self._memory = memory
         self._buffers: list[memoryview] = []
 
-    def run(self, at: int, descriptor: int | None = None) -> Done:
+    def run(self, at: int, descriptor: int | None, seek: Callable[[int], object] | None) -> Done:
         """Dissect from byte `at` of the capture, where a record starts, as far as it goes; the reader's rows go on.
 
         An interrupt loses nothing of what was dissected before.
@@ -79,8 +79,8 @@ class TwoThreads:
         ----------
         at
             A position in the capture.
-        descriptor
-            The file's, or None where the dissector has all bytes in memory.
+        descriptor, seek
+            The file's, and what lets the reader go on from a position in it; None where all bytes are in memory.
         """
         first = int(self._dissector.row)
         dirty = self._memory.lend(first)
@@ -93,9 +93,6 @@ class TwoThreads:
         try:
             halves = [self._half(turns, side, buffer) for side, buffer in enumerate(buffers)]
             interrupt = _both(halves, turns)
-            seek: Callable[[int], object] | None = None
-            if descriptor is not None:
-                seek = lambda place: os.lseek(descriptor, place, os.SEEK_SET)  # noqa: E731
             done = self._put_together(halves, turns, seek)
         except BaseException:
             self._memory.take_back(first, self._memory.capacity)
