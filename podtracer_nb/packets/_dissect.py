@@ -3347,74 +3347,76 @@ class Dissector:
         return end
 
 
-def recode(codes: object, changed: cython.int[::1], first: int, rows: cython.longlong[:, ::1]) -> None:
-    """Exchange codes, those from `first` on, for what `changed` says, in rows from … to …, as `rows` has them."""
+def recode(codes: object, changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> None:
+    """Exchange codes in some rows, from … to … as `rows` has them: `changed[code + 1]` is what a code becomes.
+
+    Without a branch: that new codes are among old ones cannot be foreseen.
+    """
     if cython.compiled:
         if codes.itemsize == 1:
-            _recode_schar(codes, changed, first, rows)
+            _recode_schar(codes, changed, rows)
         elif codes.itemsize == 2:
-            _recode_short(codes, changed, first, rows)
+            _recode_short(codes, changed, rows)
         else:
-            _recode_int(codes, changed, first, rows)
+            _recode_int(codes, changed, rows)
     else:
-        for start, stop in rows.tolist():
-            for row in range(start, stop):
-                if codes[row] >= first:
-                    codes[row] = changed[codes[row]]
+        for start, stop in numpy.asarray(rows).tolist():
+            codes[start:stop] = numpy.asarray(changed)[numpy.asarray(codes[start:stop]) + 1]
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _recode_schar(
-    codes: cython.schar[::1], changed: cython.int[::1], first: cython.int, rows: cython.longlong[:, ::1]
-) -> cython.void:
+def _recode_schar(codes: cython.schar[::1], changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> cython.void:
     i: cython.Py_ssize_t
     row: cython.Py_ssize_t
-    start: cython.Py_ssize_t
-    stop: cython.Py_ssize_t
+    first: cython.Py_ssize_t
+    last: cython.Py_ssize_t
     with cython.nogil:
         for i in range(rows.shape[0]):
-            start = rows[i, 0]
-            stop = rows[i, 1]
-            for row in range(start, stop):
-                if codes[row] >= first:
-                    codes[row] = changed[codes[row]]
+            first = rows[i, 0]
+            last = rows[i, 1]
+            for row in range(first, last):
+                codes[row] = changed[codes[row] + 1]
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _recode_short(
-    codes: cython.short[::1], changed: cython.int[::1], first: cython.int, rows: cython.longlong[:, ::1]
-) -> cython.void:
+def _recode_short(codes: cython.short[::1], changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> cython.void:
     i: cython.Py_ssize_t
     row: cython.Py_ssize_t
-    start: cython.Py_ssize_t
-    stop: cython.Py_ssize_t
+    first: cython.Py_ssize_t
+    last: cython.Py_ssize_t
     with cython.nogil:
         for i in range(rows.shape[0]):
-            start = rows[i, 0]
-            stop = rows[i, 1]
-            for row in range(start, stop):
-                if codes[row] >= first:
-                    codes[row] = changed[codes[row]]
+            first = rows[i, 0]
+            last = rows[i, 1]
+            for row in range(first, last):
+                codes[row] = changed[codes[row] + 1]
 
 
 @cython.cfunc
 @cython.exceptval(check=False)
-def _recode_int(
-    codes: cython.int[::1], changed: cython.int[::1], first: cython.int, rows: cython.longlong[:, ::1]
-) -> cython.void:
+def _recode_int(codes: cython.int[::1], changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> cython.void:
     i: cython.Py_ssize_t
     row: cython.Py_ssize_t
-    start: cython.Py_ssize_t
-    stop: cython.Py_ssize_t
+    first: cython.Py_ssize_t
+    last: cython.Py_ssize_t
     with cython.nogil:
         for i in range(rows.shape[0]):
-            start = rows[i, 0]
-            stop = rows[i, 1]
-            for row in range(start, stop):
-                if codes[row] >= first:
-                    codes[row] = changed[codes[row]]
+            first = rows[i, 0]
+            last = rows[i, 1]
+            for row in range(first, last):
+                codes[row] = changed[codes[row] + 1]
+
+
+def touch(memory: cython.uchar[::1], first: int, last: int) -> None:
+    """Write into each page of memory that is all zeros, so that the kernel has it there; for two threads to share."""
+    at: cython.Py_ssize_t
+    start: cython.Py_ssize_t = first
+    stop: cython.Py_ssize_t = last
+    with cython.nogil:
+        for at in range(start, stop, 4096):
+            memory[at] = 0
 
 
 REASONS: dict[str, int] = {

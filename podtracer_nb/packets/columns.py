@@ -174,15 +174,20 @@ class ColumnMemory:
         self.give(self._dissector)
         self.widen()
 
-    def grow(self, rows: int, capacity: int, huge: bool) -> None:
+    def grow(
+        self, rows: int, capacity: int, huge: bool, prepare: Callable[[mmap.mmap], object] | None = None
+    ) -> None:
         """Make room for `capacity` rows, keeping the first `rows`.
 
-        `huge` asks for huge pages: right when the capacity is known to be about what is needed.
+        `huge` asks for huge pages: right when the capacity is known to be about what is needed. `prepare` is given the
+        new memory.
         """
         mapping = mmap.mmap(-1, _size(self._layout, capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if huge and hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel built without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)
+        if prepare is not None:
+            prepare(mapping)
         fields = {}
         release = _size(self._layout, self.capacity) > _WORTH_RELEASING and hasattr(mmap, "MADV_DONTNEED")
         old_start, start = 0, 0
@@ -247,13 +252,11 @@ class ColumnMemory:
         rows
             Pairs of rows: from, to.
         """
+        tables = {key: np.append(np.int32(-1), new) for key, new in changed.items() if (new != np.arange(new.size)).any()}
         for name, field in self._fields.items():
-            new = changed.get(DICTIONARY_OF.get(name, name))
-            if new is None or name in self._shared:
-                continue
-            others = np.flatnonzero(new != np.arange(new.size))
-            if others.size:
-                engine.recode(self._wide.get(name, field), new, int(others[0]), rows)
+            new = tables.get(DICTIONARY_OF.get(name, name))
+            if new is not None and name not in self._shared:
+                engine.recode(self._wide.get(name, field), new, rows)
 
     def forget(self) -> None:
         """Let rows be written again from the top."""

@@ -13,7 +13,7 @@ from typing import Any, Self, cast
 
 import pandas as pd
 
-from podtracer_nb.packets import _dissect, pcapng, schema
+from podtracer_nb.packets import _dissect, pcapng, schema, two_threads
 from podtracer_nb.packets.capture_format import (
     HEADER_SIZE,
     LINKTYPES,
@@ -287,7 +287,7 @@ class Reader:
         more = True
         while more:
             two = self._worth_two_threads()
-            more = self._advance(_ROWS_TO_EXPECT_FROM if two else None, pump=self._input.whole is None)
+            more = self._advance(_FIRST_ROWS if two else None, pump=self._input.whole is None)
             if two and more:
                 self._dissect_in_two_threads()
         return self
@@ -306,8 +306,8 @@ class Reader:
         if self._two is None:
             self._two = TwoThreads(_dissect, self._dissector, self._dictionaries, self._memory)
         ended = self._position < self._two_from or self._header is None
-        while not ended:
-            if self._memory.capacity - self._dissector.row < _ROWS_TO_EXPECT_FROM:
+        while not ended and (self._count is None or self.packets < self._count):
+            if self._memory.capacity - self._dissector.row < _FIRST_ROWS:
                 self._grow()
             done = self._two.run(self._position, self._input.descriptor, self._input.seek)
             for row, options in sorted(done.comments.items()):
@@ -682,7 +682,10 @@ class Reader:
             huge = True
         if self._count is not None:
             capacity = min(capacity, self._count - self._forgotten)
-        self._memory.grow(rows, max(1, capacity), huge)
+        prepare = None
+        if huge and capacity > _ROWS_TO_EXPECT_FROM * _GROWTH_KNOWN and self._worth_two_threads():
+            prepare = functools.partial(two_threads.touch, _dissect)
+        self._memory.grow(rows, max(1, capacity), huge, prepare)
 
     def _make_frame(self, start: int, copy: bool) -> pd.DataFrame:
         stop: int = self._dissector.row

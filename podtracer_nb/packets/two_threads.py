@@ -15,6 +15,8 @@ reader goes on from there alone. Nothing is changed in what the reader has befor
 
 from __future__ import annotations
 
+import functools
+import mmap
 import os
 import threading
 from collections.abc import Callable
@@ -28,12 +30,13 @@ from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.source import aligned
 
-__all__ = ["Done", "TwoThreads", "idle_processors"]
+__all__ = ["Done", "TwoThreads", "idle_processors", "touch"]
 
 _BLOCK = 1 << 19
 _BLOCKS = 1024  # then both stop for a moment: for interrupts, and to learn what the other has learned
 _HEADROOM = 1 << 18  # a block's last record may go beyond it by so much
 _IN_MEMORY = -1
+_HUGE_PAGE = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Done:
     comments
         Options of packets with comments, by the row after them.
     ended
-        Whether something unusual is next, or nothing at all.
+        Whether something unusual is next, or nothing at all; False where only rows are missing, or it was a while.
     """
 
     comments: dict[int, bytes]
@@ -132,12 +135,16 @@ class TwoThreads:
         )
         self._memory.take_back(row, max(row, int(turns.row)))
         self._memory.widen()
-        for codes, done in zip(changed, blocks, strict=True):
-            if codes:
-                self._memory.recode(self._engine, codes, np.ascontiguousarray(done[:, 1:3]).data)
+        works = [
+            functools.partial(self._memory.recode, self._engine, codes, np.ascontiguousarray(done[:, 1:3]))
+            for codes, done in zip(changed, blocks, strict=True)
+            if codes
+        ]
+        if works:
+            _together(works)
         self._dissector.go_on(seek, at, row)
         comments = {number: text for half in halves for number, text in half.comments.items() if number <= row}
-        return Done(comments, bool(given_up) or turns.ended)
+        return Done(comments, bool(given_up) or (turns.ended and row < self._memory.capacity))
 
 
 class _Half:
@@ -178,18 +185,45 @@ class _Half:
 
 def _both(halves: list[_Half], turns: Any) -> BaseException | None:
     """Let both run, one of them here; return what interrupted them."""
-    here, there = halves
-    thread = threading.Thread(target=there.run, name="podtracer-dissect", daemon=True)
-    thread.start()
-    here.run()
-    failure = here.failure
-    while thread.is_alive():  # whatever comes meanwhile: it writes into the table
+    try:
+        _together([half.run for half in halves], turns.end)
+    except BaseException as error:  # noqa: BLE001 - raised again where all is put together
+        return error
+    return halves[0].failure or halves[1].failure
+
+
+def _together(works: list[Callable[[], object]], stop: Callable[[], object] | None = None) -> None:
+    """Do the first of them here and the others in a thread each; an interrupt is raised when all are done.
+
+    `stop` is called to make that be soon: they write into the table.
+    """
+    threads = [threading.Thread(target=work, name="podtracer-dissect", daemon=True) for work in works[1:]]
+    interrupt = None
+    for thread in threads:
+        thread.start()
+    try:
+        works[0]()
+    except BaseException as error:  # noqa: BLE001 - raised again below
+        interrupt = error
+    while any(thread.is_alive() for thread in threads):
         try:
-            thread.join()
-        except BaseException as error:  # noqa: BLE001 - returned
-            turns.end()
-            failure = error
-    return failure or there.failure
+            for thread in threads:
+                thread.join()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            interrupt = error
+            if stop is not None:
+                stop()
+    if interrupt is not None:
+        raise interrupt
+
+
+def touch(engine: ModuleType, mapping: mmap.mmap) -> None:
+    """Have memory's pages there, made by two threads: where both need one at the same time, both would clear it."""
+    middle = len(mapping) // 2 // _HUGE_PAGE * _HUGE_PAGE
+    _together([
+        functools.partial(engine.touch, mapping, 0, middle),
+        functools.partial(engine.touch, mapping, middle, len(mapping)),
+    ])
 
 
 def idle_processors() -> int:
