@@ -1009,6 +1009,12 @@ class Dissector:
     quic_dcid: cython.int[::1]
     quic_scid: cython.int[::1]
 
+    # Groups of columns of which none was asked for are not there, and what only they need is passed over.
+    want_macs: cython.bint
+    want_ip: cython.bint
+    want_tcp: cython.bint
+    want_dns: cython.bint
+
     want_tunnels: cython.bint
     want_labels: cython.bint
     want_others: cython.bint
@@ -1041,6 +1047,10 @@ class Dissector:
         self.walked = 0
         self.passed = 0
         self.texts = dictionaries.texts_table
+        self.want_macs = False
+        self.want_ip = False
+        self.want_tcp = False
+        self.want_dns = False
         self.want_tunnels = False
         self.want_labels = False
         self.want_others = False
@@ -1164,17 +1174,12 @@ class Dissector:
         self.caplen = memory["caplen"]
         self.offset = memory["offset"]
         self.interface = memory["interface"]
-        self.eth_src = memory["eth_src"]
-        self.eth_dst = memory["eth_dst"]
         self.ethertype = memory["ethertype"]
         self.vlan = memory["vlan"]
         self.vlan_mask = memory["vlan_mask"]
         self.src = memory["src"]
         self.dst = memory["dst"]
         self.proto = memory["proto"]
-        self.ip_version = memory["ip_version"]
-        self.ip_ttl = memory["ip_ttl"]
-        self.ip_id = memory["ip_id"]
         self.ip_frag = memory["ip_frag"]
         self.sport = memory["sport"]
         self.sport_mask = memory["sport_mask"]
@@ -1182,30 +1187,43 @@ class Dissector:
         self.payload_length = memory["payload_length"]
         self.payload_length_mask = memory["payload_length_mask"]
         self.tcp_flags = memory["tcp_flags"]
-        self.tcp_seq = memory["tcp_seq"]
-        self.tcp_ack = memory["tcp_ack"]
-        self.tcp_window = memory["tcp_window"]
-        self.tcp_mss = memory["tcp_mss"]
-        self.tcp_mss_mask = memory["tcp_mss_mask"]
-        self.tcp_wscale = memory["tcp_wscale"]
-        self.tcp_wscale_mask = memory["tcp_wscale_mask"]
-        self.tcp_tsval = memory["tcp_tsval"]
-        self.tcp_tsval_mask = memory["tcp_tsval_mask"]
-        self.tcp_tsecr = memory["tcp_tsecr"]
-        self.tcp_sack_left = memory["tcp_sack_left"]
-        self.tcp_sack_left_mask = memory["tcp_sack_left_mask"]
-        self.tcp_sack_right = memory["tcp_sack_right"]
         self.arp_op = memory["arp_op"]
         self.icmp_type = memory["icmp_type"]
         self.icmp_type_mask = memory["icmp_type_mask"]
         self.icmp_code = memory["icmp_code"]
-        self.dns_id = memory["dns_id"]
-        self.dns_id_mask = memory["dns_id_mask"]
-        self.dns_qname = memory["dns_qname"]
-        self.dns_qtype = memory["dns_qtype"]
-        self.dns_rcode = memory["dns_rcode"]
-        self.dns_response = memory["dns_response"]
         self.error = memory["error"]
+        self.want_macs = "eth_src" in memory
+        if self.want_macs:
+            self.eth_src = memory["eth_src"]
+            self.eth_dst = memory["eth_dst"]
+        self.want_ip = "ip_ttl" in memory
+        if self.want_ip:
+            self.ip_version = memory["ip_version"]
+            self.ip_ttl = memory["ip_ttl"]
+            self.ip_id = memory["ip_id"]
+        self.want_tcp = "tcp_seq" in memory
+        if self.want_tcp:
+            self.tcp_seq = memory["tcp_seq"]
+            self.tcp_ack = memory["tcp_ack"]
+            self.tcp_window = memory["tcp_window"]
+            self.tcp_mss = memory["tcp_mss"]
+            self.tcp_mss_mask = memory["tcp_mss_mask"]
+            self.tcp_wscale = memory["tcp_wscale"]
+            self.tcp_wscale_mask = memory["tcp_wscale_mask"]
+            self.tcp_tsval = memory["tcp_tsval"]
+            self.tcp_tsval_mask = memory["tcp_tsval_mask"]
+            self.tcp_tsecr = memory["tcp_tsecr"]
+            self.tcp_sack_left = memory["tcp_sack_left"]
+            self.tcp_sack_left_mask = memory["tcp_sack_left_mask"]
+            self.tcp_sack_right = memory["tcp_sack_right"]
+        self.want_dns = "dns_id" in memory
+        if self.want_dns:
+            self.dns_id = memory["dns_id"]
+            self.dns_id_mask = memory["dns_id_mask"]
+            self.dns_qname = memory["dns_qname"]
+            self.dns_qtype = memory["dns_qtype"]
+            self.dns_rcode = memory["dns_rcode"]
+            self.dns_response = memory["dns_response"]
         self.want_tunnels = "tunnel" in memory
         if self.want_tunnels:
             self.tunnel = memory["tunnel"]
@@ -1278,10 +1296,6 @@ class Dissector:
         for row in range(first, last):
             self.interface[row] = -1
         for row in range(first, last):
-            self.eth_src[row] = -1
-        for row in range(first, last):
-            self.eth_dst[row] = -1
-        for row in range(first, last):
             self.src[row] = -1
         for row in range(first, last):
             self.dst[row] = -1
@@ -1294,12 +1308,6 @@ class Dissector:
         for row in range(first, last):
             self.arp_op[row] = -1
         for row in range(first, last):
-            self.dns_qname[row] = -1
-        for row in range(first, last):
-            self.dns_qtype[row] = -1
-        for row in range(first, last):
-            self.dns_rcode[row] = -1
-        for row in range(first, last):
             self.error[row] = -1
         for row in range(first, last):
             self.vlan_mask[row] = 1
@@ -1308,17 +1316,30 @@ class Dissector:
         for row in range(first, last):
             self.payload_length_mask[row] = 1
         for row in range(first, last):
-            self.tcp_mss_mask[row] = 1
-        for row in range(first, last):
-            self.tcp_wscale_mask[row] = 1
-        for row in range(first, last):
-            self.tcp_tsval_mask[row] = 1
-        for row in range(first, last):
-            self.tcp_sack_left_mask[row] = 1
-        for row in range(first, last):
             self.icmp_type_mask[row] = 1
-        for row in range(first, last):
-            self.dns_id_mask[row] = 1
+        if self.want_macs:
+            for row in range(first, last):
+                self.eth_src[row] = -1
+            for row in range(first, last):
+                self.eth_dst[row] = -1
+        if self.want_tcp:
+            for row in range(first, last):
+                self.tcp_mss_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_wscale_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_tsval_mask[row] = 1
+            for row in range(first, last):
+                self.tcp_sack_left_mask[row] = 1
+        if self.want_dns:
+            for row in range(first, last):
+                self.dns_id_mask[row] = 1
+            for row in range(first, last):
+                self.dns_qname[row] = -1
+            for row in range(first, last):
+                self.dns_qtype[row] = -1
+            for row in range(first, last):
+                self.dns_rcode[row] = -1
         if self.wide_interfaces:
             for row in range(first, last):
                 self.interface_wide[row] = -1
@@ -1337,8 +1358,9 @@ class Dissector:
                 self.proto_wide[row] = -1
             for row in range(first, last):
                 self.tcp_flags_wide[row] = -1
-            for row in range(first, last):
-                self.dns_qtype_wide[row] = -1
+            if self.want_dns:
+                for row in range(first, last):
+                    self.dns_qtype_wide[row] = -1
         if self.wide_names:
             for row in range(first, last):
                 self.dns_qname_wide[row] = -1
@@ -1412,43 +1434,46 @@ class Dissector:
         for row in range(first, last):
             self.vlan[row] = 0
         for row in range(first, last):
-            self.ip_version[row] = 0
-        for row in range(first, last):
-            self.ip_ttl[row] = 0
-        for row in range(first, last):
-            self.ip_id[row] = 0
-        for row in range(first, last):
             self.sport[row] = 0
         for row in range(first, last):
             self.dport[row] = 0
         for row in range(first, last):
             self.payload_length[row] = 0
         for row in range(first, last):
-            self.tcp_seq[row] = 0
-        for row in range(first, last):
-            self.tcp_ack[row] = 0
-        for row in range(first, last):
-            self.tcp_window[row] = 0
-        for row in range(first, last):
-            self.tcp_mss[row] = 0
-        for row in range(first, last):
-            self.tcp_wscale[row] = 0
-        for row in range(first, last):
-            self.tcp_tsval[row] = 0
-        for row in range(first, last):
-            self.tcp_tsecr[row] = 0
-        for row in range(first, last):
-            self.tcp_sack_left[row] = 0
-        for row in range(first, last):
-            self.tcp_sack_right[row] = 0
-        for row in range(first, last):
             self.icmp_type[row] = 0
         for row in range(first, last):
             self.icmp_code[row] = 0
-        for row in range(first, last):
-            self.dns_id[row] = 0
-        for row in range(first, last):
-            self.dns_response[row] = 0
+        if self.want_ip:
+            for row in range(first, last):
+                self.ip_version[row] = 0
+            for row in range(first, last):
+                self.ip_ttl[row] = 0
+            for row in range(first, last):
+                self.ip_id[row] = 0
+        if self.want_tcp:
+            for row in range(first, last):
+                self.tcp_seq[row] = 0
+            for row in range(first, last):
+                self.tcp_ack[row] = 0
+            for row in range(first, last):
+                self.tcp_window[row] = 0
+            for row in range(first, last):
+                self.tcp_mss[row] = 0
+            for row in range(first, last):
+                self.tcp_wscale[row] = 0
+            for row in range(first, last):
+                self.tcp_tsval[row] = 0
+            for row in range(first, last):
+                self.tcp_tsecr[row] = 0
+            for row in range(first, last):
+                self.tcp_sack_left[row] = 0
+            for row in range(first, last):
+                self.tcp_sack_right[row] = 0
+        if self.want_dns:
+            for row in range(first, last):
+                self.dns_id[row] = 0
+            for row in range(first, last):
+                self.dns_response[row] = 0
         if self.want_tunnels:
             for row in range(first, last):
                 self.vni[row] = 0
@@ -1498,7 +1523,8 @@ class Dissector:
         else:
             self.proto_wide = memory["proto"]
             self.tcp_flags_wide = memory["tcp_flags"]
-            self.dns_qtype_wide = memory["dns_qtype"]
+            if self.want_dns:
+                self.dns_qtype_wide = memory["dns_qtype"]
             self.wide_words = True
 
     def choose(
@@ -2191,7 +2217,9 @@ class Dissector:
         if end - at < 14:
             self.short(row, end, wire, _BAD_ETHERNET)
             return
-        if self.wide_macs:
+        if not self.want_macs:
+            pass
+        elif self.wide_macs:
             self.eth_dst_wide[row] = self.mac(at)
             self.eth_src_wide[row] = self.mac(at + 6)
         else:
@@ -2293,6 +2321,8 @@ class Dissector:
     @cython.nogil
     @cython.exceptval(check=False)
     def cooked_source(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.void:
+        if not self.want_macs:
+            return
         if self.wide_macs:
             self.eth_src_wide[row] = self.mac(at)
         else:
@@ -2461,9 +2491,10 @@ class Dissector:
         if (first >> 4) != 4 or header < 20:
             self.fail(row, _BAD_IPV4)
             return
-        self.ip_version[row] = 4
-        self.ip_ttl[row] = self.buffer[at + 8]
-        self.ip_id[row] = self.be16(at + 4)
+        if self.want_ip:
+            self.ip_version[row] = 4
+            self.ip_ttl[row] = self.buffer[at + 8]
+            self.ip_id[row] = self.be16(at + 4)
         self.protocol(row, protocol)
         self.source(row, self.addresses.code4(self.be32(at + 12)))
         self.destination(row, self.addresses.code4(self.be32(at + 16)))
@@ -2511,8 +2542,9 @@ class Dissector:
         fragment: cython.int
         size: cython.Py_ssize_t
         fragmented: cython.bint = False
-        self.ip_version[row] = 6
-        self.ip_ttl[row] = self.buffer[at + 7]
+        if self.want_ip:
+            self.ip_version[row] = 6
+            self.ip_ttl[row] = self.buffer[at + 7]
         self.source(row, self.addresses.code6(self.be64(at + 8), self.be64(at + 16)))
         self.destination(row, self.addresses.code6(self.be64(at + 24), self.be64(at + 32)))
         at += 40
@@ -3066,9 +3098,10 @@ class Dissector:
         self.sport[row] = source
         self.dport[row] = destination
         self.sport_mask[row] = 0
-        self.tcp_seq[row] = self.be32(at + 4)
-        self.tcp_ack[row] = self.be32(at + 8)
-        self.tcp_window[row] = self.be16(at + 14)
+        if self.want_tcp:
+            self.tcp_seq[row] = self.be32(at + 4)
+            self.tcp_ack[row] = self.be32(at + 8)
+            self.tcp_window[row] = self.be16(at + 14)
         if self.wide_words:
             self.tcp_flags_wide[row] = self.word(_FLAGS, bits & 0x1FF)
         else:
@@ -3078,7 +3111,7 @@ class Dissector:
             return
         self.payload_length[row] = wire - at - header
         self.payload_length_mask[row] = 0
-        if header == 20:
+        if header == 20 or not self.want_tcp:
             pass
         elif header == 32 and end - at >= 32 and self.be32(at + 20) == 0x0101080A:
             # NOP, NOP, timestamps: what nearly every segment after the handshake carries (RFC 7323 appendix A).
@@ -3218,6 +3251,8 @@ class Dissector:
 
         `whole` is False where the message may go on in another packet, so that its end proves nothing.
         """
+        if not self.want_dns:
+            return
         if end - at < 12:
             if whole:
                 self.short(row, end, wire, _BAD_DNS)

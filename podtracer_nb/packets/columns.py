@@ -59,6 +59,16 @@ _TOLD: dict[str, tuple[str, Callable[[Array, Array], object]]] = {
     "tcp_window": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
 }
 
+# Columns that are there together or not at all: where none of them is wanted, the loop passes over what they need. Why
+# dissection stopped is a matter of the last two too.
+_GROUPS = (
+    frozenset({"eth_src", "eth_dst"}),
+    frozenset({"ip_version", "ip_ttl", "ip_id"}),
+    frozenset(name for name in _BY_NAME if name.startswith("tcp_") and name != "tcp_flags"),
+    frozenset(name for name in _BY_NAME if name.startswith("dns_")),
+)
+_TELLS_ERRORS = _GROUPS[2:]
+
 _PAGE = mmap.PAGESIZE
 _ALIGNMENT = 64
 _BLOCK = 4096
@@ -130,9 +140,19 @@ class ColumnMemory:
         kept = _needed([*columns, *(LAYERS["tunnel"] if decapsulate else ())])
         self._layout = [part for entry in kept for part in _parts(entry)]
         names = {name for name, _ in self._layout}
+        wanted = {entry.name for entry in kept}
+        passed_over = [
+            group
+            for group in _GROUPS
+            if not group & wanted
+            and not (group in _TELLS_ERRORS and "error" in wanted)
+            and not ("dns_offset" in wanted and "dns_id" in group)
+        ]
         self._shared: dict[str, str] = {}
         shared: dict[str, np.dtype[Any]] = {}
         for entry in COLUMNS:
+            if any(entry.name in group for group in passed_over):
+                continue
             for name, dtype in _parts(entry):
                 if name not in names:
                     self._shared[name] = f"any {dtype}"
@@ -265,7 +285,7 @@ class ColumnMemory:
     def widen(self) -> None:
         """Give 32-bit codes to the columns whose dictionary needs them and that have none yet."""
         for table in self._dictionaries.wide:
-            columns = _WIDENED[table]
+            columns = [name for name in _WIDENED[table] if name in self._fields]
             if columns[0] in self._wide:
                 continue
             for name in columns:
@@ -359,7 +379,7 @@ class ColumnMemory:
         dissector.columns({name: field.data for name, field in self._fields.items()})
         for table, columns in _WIDENED.items():
             if columns[0] in self._wide:
-                dissector.widen(table, {name: self._wide[name].data for name in columns})
+                dissector.widen(table, {name: self._wide[name].data for name in columns if name in self._wide})
 
 
 def _narrowed(codes: Array, dtype: np.dtype[Any]) -> Array:
