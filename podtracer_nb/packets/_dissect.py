@@ -752,9 +752,7 @@ class Turns:
     first_signal: PyThread_type_lock
     second_signal: PyThread_type_lock
 
-    def __init__(
-        self, descriptor: int, start: int, size: int, most: int, row: int, limit: int, dirty: bool
-    ) -> None:
+    def __init__(self, descriptor: int, start: int, size: int, most: int, row: int, limit: int, dirty: bool) -> None:
         """Begin at `start` of the file `descriptor` (-1: in memory): `most` blocks, rows from `row` to `limit`.
 
         `dirty` says that these rows have been written before.
@@ -1836,12 +1834,10 @@ class Dissector:
     def fill(self, wanted: cython.Py_ssize_t) -> cython.bint:
         """Read so many bytes more into the buffer of this one; return whether all of them came."""
         got: cython.Py_ssize_t = 0
-        if self.turns.descriptor < 0 or wanted > self.own.shape[0] - self.filled:
+        if self.turns is None or self.turns.descriptor < 0 or wanted > self.own.shape[0] - self.filled:
             return False
         if cython.compiled:
-            got = pread(
-                self.turns.descriptor, cython.address(self.own[self.filled]), wanted, self.base + self.filled
-            )
+            got = pread(self.turns.descriptor, cython.address(self.own[self.filled]), wanted, self.base + self.filled)
         if got > 0:
             self.filled += got
         return got == wanted
@@ -1866,7 +1862,8 @@ class Dissector:
         missing: cython.longlong
         while at < stop and count < most:
             if self.filled - at < header:
-                if self.turns is None or not self.fill(header - (self.filled - at)):
+                missing = header - (self.filled - at)
+                if not self.fill(missing):
                     break
             if self.blocks:
                 kind = self.number(at)
@@ -1879,9 +1876,8 @@ class Dissector:
                     break
                 size += header
             missing = at + size - self.filled
-            if missing > 0:
-                if self.turns is None or not self.fill(missing):
-                    break
+            if missing > 0 and not self.fill(missing):
+                break
             at += size
             count += 1
         self.surveyed = at

@@ -194,9 +194,7 @@ class ColumnMemory:
         self.give(self._dissector)
         self.widen()
 
-    def grow(
-        self, rows: int, capacity: int, huge: bool, prepare: Callable[[mmap.mmap], object] | None = None
-    ) -> None:
+    def grow(self, rows: int, capacity: int, huge: bool, prepare: Callable[[mmap.mmap], object] | None = None) -> None:
         """Make room for `capacity` rows, keeping the first `rows`.
 
         `huge` asks for huge pages: right when the capacity is known to be about what is needed. `prepare` is given the
@@ -272,7 +270,9 @@ class ColumnMemory:
         rows
             Pairs of rows: from, to.
         """
-        tables = {key: np.append(np.int32(-1), new) for key, new in changed.items() if (new != np.arange(new.size)).any()}
+        tables = {
+            key: np.append(np.int32(-1), new) for key, new in changed.items() if (new != np.arange(new.size)).any()
+        }
         for name, field in self._fields.items():
             new = tables.get(DICTIONARY_OF.get(name, name))
             if new is not None and name not in self._shared:

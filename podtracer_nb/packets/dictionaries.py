@@ -146,11 +146,12 @@ class Dictionaries:
                 for code in range(start, stop):
                     codes[code] = self._word(place - len(tables), other.word_order[place - len(tables), code])
                 continue
-            while start < stop:
-                until = min(stop, start + self._room(name))
-                self._tables[name].take(other._tables[name], start, until, codes)
-                start = until
-                if start < stop:
+            done = start
+            while done < stop:
+                until = min(stop, done + self._room(name))
+                self._tables[name].take(other._tables[name], done, until, codes)
+                done = until
+                if done < stop:
                     self.make_room()
         self.make_room()
         return changed

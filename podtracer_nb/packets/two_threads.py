@@ -19,7 +19,7 @@ import functools
 import mmap
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -192,7 +192,7 @@ def _both(halves: list[_Half], turns: Any) -> BaseException | None:
     return halves[0].failure or halves[1].failure
 
 
-def _together(works: list[Callable[[], object]], stop: Callable[[], object] | None = None) -> None:
+def _together(works: Sequence[Callable[[], object]], stop: Callable[[], object] | None = None) -> None:
     """Do the first of them here and the others in a thread each; an interrupt is raised when all are done.
 
     `stop` is called to make that be soon: they write into the table.
@@ -220,10 +220,12 @@ def _together(works: list[Callable[[], object]], stop: Callable[[], object] | No
 def touch(engine: ModuleType, mapping: mmap.mmap) -> None:
     """Have memory's pages there, made by two threads: where both need one at the same time, both would clear it."""
     middle = len(mapping) // 2 // _HUGE_PAGE * _HUGE_PAGE
-    _together([
-        functools.partial(engine.touch, mapping, 0, middle),
-        functools.partial(engine.touch, mapping, middle, len(mapping)),
-    ])
+    _together(
+        [
+            functools.partial(engine.touch, mapping, 0, middle),
+            functools.partial(engine.touch, mapping, middle, len(mapping)),
+        ]
+    )
 
 
 def idle_processors() -> int:

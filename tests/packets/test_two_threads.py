@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from podtracer_nb import packets
-from podtracer_nb.packets import reader, schema, two_threads
+from podtracer_nb.packets import schema, two_threads, walk
 from tests.packets import engines
 from tests.packets.captures import LAYERED, SEEDS, capture, enhanced, interface, pcapng, record, section
 from tests.packets.test_fuzz import FORMATS, OPTIONS
@@ -51,9 +51,9 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     def blocks(size: int, count: int = 5, alone: int = 3) -> None:
         monkeypatch.setattr(two_threads, "_BLOCK", size)
         monkeypatch.setattr(two_threads, "_BLOCKS", count)
-        monkeypatch.setattr(reader, "_WORTH_TWO_THREADS", 0)
-        monkeypatch.setattr(reader, "_FIRST_ROWS", alone)
-        monkeypatch.setattr(reader, "_ROWS_TO_EXPECT_FROM", 8 * alone)
+        monkeypatch.setattr(walk, "_WORTH_TWO_THREADS", 0)
+        monkeypatch.setattr(walk, "_FIRST_ROWS", alone)
+        monkeypatch.setattr(walk, "_ROWS_TO_EXPECT_FROM", 8 * alone)
 
     return blocks
 
