@@ -194,18 +194,21 @@ class ColumnMemory:
         self.give(self._dissector)
         self.widen()
 
-    def grow(self, rows: int, capacity: int, huge: bool, prepare: Callable[[mmap.mmap], object] | None = None) -> None:
+    def grow(
+        self, rows: int, capacity: int, huge: bool, prepare: Callable[[mmap.mmap, int], object] | None = None
+    ) -> None:
         """Make room for `capacity` rows, keeping the first `rows`.
 
         `huge` asks for huge pages: right when the capacity is known to be about what is needed. `prepare` is given the
-        new memory.
+        new memory, and how many bytes of it can be had before the old is handed back without more being there than
+        will be in the end.
         """
         mapping = mmap.mmap(-1, _size(self._layout, capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if huge and hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel built without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)
         if prepare is not None:
-            prepare(mapping)
+            prepare(mapping, len(mapping) - _size(self._layout, self.capacity))
         fields = {}
         release = _size(self._layout, self.capacity) > _WORTH_RELEASING and hasattr(mmap, "MADV_DONTNEED")
         old_start, start = 0, 0

@@ -30,6 +30,7 @@ _DIGITS = 9
 _NAMED = 1 << 40  # from here on an interface's number stands for a name
 _DOT = ord(".")
 _SMALL = 64
+_PLAIN = np.array([chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "-_") for byte in range(256)])
 
 # The dictionary that a column's codes belong to; every other category has a vocabulary of its own.
 DICTIONARY_OF = {
@@ -118,7 +119,7 @@ class Dictionaries:
         """Return how many entries each table and each vocabulary has, in the order that `Dissector.turn` notes them."""
         return [table.count for table in self._tables.values()] + self.word_counts.tolist()
 
-    def absorb(self, others: Sequence[Dictionaries], learned: Sequence[tuple[int, int, int, int]]) -> list[Changed]:
+    def absorb(self, others: Sequence[Dictionaries], learned: Sequence[Sequence[int]]) -> list[Changed]:
         """Take what copies of these dictionaries have learned, in the order in which one alone would have learned it.
 
         Parameters
@@ -264,13 +265,14 @@ class Dictionaries:
             listed: list[str] = texts.tolist()
             return listed
         if key == "macs":
-            numbers = values["values"][start:stop].astype(">u8").tobytes()
-            return [numbers[at + 2 : at + 8].hex(":") for at in range(0, len(numbers), 8)]
+            numbers = values["values"][start:stop].astype(">u8").tobytes().hex(":")
+            return [numbers[at + 6 : at + 23] for at in range(0, len(numbers), 24)]
         if key == "interfaces":
             named = {number: name for name, number in self._interface_names.items()}
             return [named.get(number, str(number)) for number in values["values"][start:stop].tolist()]
-        show = presentation if key == "names" else _shown
-        return [show(each) for each in self._bytes(key, start, stop)]
+        if key == "names":
+            return presentations(values["text"], values["starts"][start : stop + 1])
+        return [_shown(each) for each in self._bytes(key, start, stop)]
 
     def _bytes(self, table: str, start: int, stop: int) -> list[bytes]:
         values = self._values[table]
@@ -365,6 +367,43 @@ def presentation(labels: bytes) -> str:
         parts.append("".join(map(_escaped, labels[at + 1 : at + 1 + labels[at]])))
         at += 1 + labels[at]
     return ".".join(parts) or "."
+
+
+def presentations(text: Array, bounds: Array) -> list[str]:
+    r"""Return domain names as text: see `presentation`.
+
+    Parameters
+    ----------
+    text
+        The names uncompressed, one after the other, bytes.
+    bounds
+        Where each of them starts, and where the last one ends.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from podtracer_nb.packets.dictionaries import presentations
+    >>> presentations(np.frombuffer(b"\1a\2bc\0\0\1.\0", np.uint8), np.array([0, 6, 7, 10]))
+    ['a.bc', '.', '\\.']
+    """
+    if len(bounds) < 2:  # noqa: PLR2004 - none
+        return []
+    first = int(bounds[0])
+    dotted = text[first : int(bounds[-1])].copy()
+    starts = bounds - first
+    # Most names are letters, digits and hyphens, which need no escape, and have dots only where we put them.
+    strange = ~_PLAIN[dotted]
+    at = starts[:-1]
+    while at.size:
+        sizes = dotted[at].astype(np.int64)
+        dotted[at], strange[at] = _DOT, False
+        at = (at + 1 + sizes)[sizes != 0]
+    odd = np.add.reduceat(strange, starts[:-1], dtype=np.int64) != 0
+    shown = dotted.tobytes().decode("latin-1")
+    return [
+        presentation(text[a + first : b + first].tobytes()) if slow or b - a == 1 else shown[a + 1 : b - 1]
+        for (a, b), slow in zip(itertools.pairwise(starts.tolist()), odd.tolist(), strict=True)
+    ]
 
 
 def _escaped(byte: int) -> str:

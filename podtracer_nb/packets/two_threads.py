@@ -121,18 +121,17 @@ class TwoThreads:
             end, half = min(given_up, key=lambda each: each[0])
             row, at = int(half.dissector.block_row), int(half.dissector.block_at)
         before = self._dictionaries.counts()
-        learned: list[tuple[int, int, int, int, int]] = []
         blocks = [half.done[: half.dissector.done] for half in halves]
         blocks = [done[done[:, 0] < end] for done in blocks]
+        learned: list[list[int]] = []
         for which, done in enumerate(blocks):
             counts = np.vstack(([before], done[:, 3:]))
-            for step, place in zip(*np.nonzero(np.diff(counts, axis=0)), strict=True):
-                learned.append(
-                    (int(done[step, 0]), which, int(place), int(counts[step, place]), int(counts[step + 1, place]))
-                )
-        changed = self._dictionaries.absorb(
-            [half.dictionaries for half in halves], [each[1:] for each in sorted(learned)]
-        )
+            step, place = np.nonzero(np.diff(counts, axis=0))
+            sides = np.full(step.size, which)
+            found = (done[step, 0], sides, place, counts[step, place], counts[step + 1, place])
+            learned += np.column_stack(found).tolist()
+        learned.sort()
+        changed = self._dictionaries.absorb([half.dictionaries for half in halves], [each[1:] for each in learned])
         self._memory.take_back(row, max(row, int(turns.row)))
         self._memory.widen()
         works = [
@@ -193,37 +192,43 @@ def _both(halves: list[_Half], turns: Any) -> BaseException | None:
 
 
 def _together(works: Sequence[Callable[[], object]], stop: Callable[[], object] | None = None) -> None:
-    """Do the first of them here and the others in a thread each; an interrupt is raised when all are done.
+    """Do the first of them here and the others in a thread each; an error or interrupt is raised when all are done.
 
     `stop` is called to make that be soon: they write into the table.
     """
-    threads = [threading.Thread(target=work, name="podtracer-dissect", daemon=True) for work in works[1:]]
-    interrupt = None
+    errors: list[BaseException] = []
+
+    def there(work: Callable[[], object]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - raised again below
+            errors.append(error)
+
+    threads = [
+        threading.Thread(target=there, args=(work,), name="podtracer-dissect", daemon=True) for work in works[1:]
+    ]
     for thread in threads:
         thread.start()
-    try:
-        works[0]()
-    except BaseException as error:  # noqa: BLE001 - raised again below
-        interrupt = error
+    there(works[0])
     while any(thread.is_alive() for thread in threads):
         try:
             for thread in threads:
                 thread.join()
         except BaseException as error:  # noqa: BLE001 - raised again below
-            interrupt = error
+            errors.append(error)
             if stop is not None:
                 stop()
-    if interrupt is not None:
-        raise interrupt
+    if errors:
+        raise errors[-1]
 
 
-def touch(engine: ModuleType, mapping: mmap.mmap) -> None:
-    """Have memory's pages there, made by two threads: where both need one at the same time, both would clear it."""
-    middle = len(mapping) // 2 // _HUGE_PAGE * _HUGE_PAGE
+def touch(engine: ModuleType, mapping: mmap.mmap, size: int) -> None:
+    """Have the first pages of memory there, made by two threads: where both need one at once, both would clear it."""
+    middle = size // 2 // _HUGE_PAGE * _HUGE_PAGE
     _together(
         [
             functools.partial(engine.touch, mapping, 0, middle),
-            functools.partial(engine.touch, mapping, middle, len(mapping)),
+            functools.partial(engine.touch, mapping, middle, size // _HUGE_PAGE * _HUGE_PAGE),
         ]
     )
 

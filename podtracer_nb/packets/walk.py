@@ -188,7 +188,7 @@ class Walk:
         more = True
         while more:
             two = self._worth_two_threads()
-            more = self._advance(_FIRST_ROWS if two else None, pump=self._input.whole is None)
+            more = self._advance(_ROWS_TO_EXPECT_FROM if two else None, pump=self._input.whole is None)
             if two and more:
                 self._dissect_in_two_threads()
         return self
@@ -208,7 +208,7 @@ class Walk:
             self._two = TwoThreads(_dissect, self._dissector, self._dictionaries, self._memory)
         ended = self._position < self._two_from or self._header is None
         while not ended and (self._count is None or self.packets < self._count):
-            if self._memory.capacity - self._dissector.row < _FIRST_ROWS:
+            if self._memory.capacity - self._dissector.row < _ROWS_TO_EXPECT_FROM:
                 self._grow()
             done = self._two.run(self._position, self._input.descriptor, self._input.seek)
             for row, options in sorted(done.comments.items()):

@@ -280,9 +280,13 @@ def profile(path: Path) -> list[tuple[str, float]]:
     for line in report.splitlines():
         part, _, symbol = line.partition("|")
         if part.strip().endswith("%"):
-            name = re.sub(r"__pyx_\w+?_dissect_\d+", "", symbol.strip()[4:])
+            name = re.sub(r"__pyx_\w+?_dissect_\d+", "", symbol.split("|")[0].strip()[4:])
             parts.append((name, float(part.strip()[:-1])))
-    return [(name, part) for name, part in parts if part >= _SMALLEST_PART]
+    return [
+        (name.replace("_", ".", 1) if name[0].isupper() else name, part)
+        for name, part in parts
+        if part >= _SMALLEST_PART
+    ]
 
 
 def main() -> None:

@@ -52,8 +52,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(two_threads, "_BLOCK", size)
         monkeypatch.setattr(two_threads, "_BLOCKS", count)
         monkeypatch.setattr(walk, "_WORTH_TWO_THREADS", 0)
-        monkeypatch.setattr(walk, "_FIRST_ROWS", alone)
-        monkeypatch.setattr(walk, "_ROWS_TO_EXPECT_FROM", 8 * alone)
+        monkeypatch.setattr(walk, "_ROWS_TO_EXPECT_FROM", alone)
 
     return blocks
 
