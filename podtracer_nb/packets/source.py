@@ -77,6 +77,8 @@ class Input:
         self._opened: Any = None
         self._last_tell = 0
         self._decompressed: Decompressed | None = None
+        self._seen = b""
+        self._looked = False
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.whole = memoryview(source).cast("B")
             self.size = len(self.whole)
@@ -95,35 +97,39 @@ class Input:
             self._tune(stream.fileno(), stream)
 
     def open_compressed(self) -> None:
-        """Look at the first bytes, and decompress what follows if they say so.
+        """Decompress all that `readinto` gives, if the first bytes say so."""
+        seen = self.look()
+        self.readinto = _preceded(seen, self.readinto) if seen else self.readinto
+
+    def look(self) -> bytes:
+        """Look at the first bytes, and decompress all if they say so; else return them: `readinto` goes on after them.
+
+        An interrupt loses nothing: it may be called again.
 
         Raises
         ------
         FormatError
             The package that decompresses them is not installed.
         """
+        if self._looked:
+            return self._seen
         if self.whole is not None:
             kind = kind_of(bytes(self.whole[:MAGIC_SIZE]))
             if kind is not None:
                 self._decompress(kind, _reading(io.BytesIO(self.whole)))
-            return
-        raw = self.readinto
-        head = b""
-        while len(head) < MAGIC_SIZE:
-            part = memoryview(bytearray(MAGIC_SIZE - len(head)))
-            try:
-                got = raw(part)
-            except BaseException:
-                self.readinto = _preceded(head, raw)  # what was read already comes again
-                raise
-            if got == 0:
-                break
-            head += part[:got]
-        kind = kind_of(head)
-        if kind is None:
-            self.readinto = _preceded(head, raw)
         else:
-            self._decompress(kind, _preceded(head, raw))
+            while len(self._seen) < MAGIC_SIZE:
+                part = memoryview(bytearray(MAGIC_SIZE - len(self._seen)))
+                got = self.readinto(part)
+                if got == 0:
+                    break
+                self._seen += part[:got]
+            kind = kind_of(self._seen)
+            if kind is not None:
+                self._decompress(kind, _preceded(self._seen, self.readinto))
+                self._seen = b""
+        self._looked = True
+        return self._seen
 
     def _decompress(self, kind: str, readinto: Callable[[memoryview], int]) -> None:
         self._decompressed = Decompressed(kind, readinto, self.name)

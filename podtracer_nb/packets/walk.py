@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self, cast
 
-from podtracer_nb.packets import _dissect, pcapng, schema, two_threads
+from podtracer_nb.packets import _dissect, pcapng, provenance, schema, two_threads
 from podtracer_nb.packets.capture_format import (
     HEADER_SIZE,
     LINKTYPES,
@@ -32,7 +32,7 @@ __all__ = ["Walk"]
 Octets = bytes  # `Walk.bytes` has the name within the class
 
 _BUFFER = 1 << 19  # anything from 256 KiB to 2 MiB is as fast, 8 MiB is slower
-_RECORD_HEADER = 16
+_SMALLEST_RECORD = 16
 _FIRST_ROWS = 8192
 # Room is made for this many times the rows so far: less often wrong where the source's size tells how many will come.
 _GROWTH_KNOWN = 8
@@ -83,7 +83,6 @@ class Walk:
         self._several = len(sources) > 1
         self._bytes_in = 0
         self._input = Input(self._sources.pop(0))
-        self._looked = False
         self._comments: dict[int, str] = {}
         self._files: list[dict[str, Any]] = []
         self._before = 0  # packets of the files before this one
@@ -146,7 +145,7 @@ class Walk:
             of each, and its first_frame. With a selection: selection, what was asked for, and how
             many packets became rows.
         """
-        info = self._header_info() | {
+        info = provenance.header_info(self._header) | {
             "packets": self.walked,
             "bytes": self.bytes,
             "path": None if self._several else self._input.path,
@@ -160,21 +159,8 @@ class Walk:
             info["files"] = [dict(each) for each in self._files + going]
         return info
 
-    def _header_info(self) -> dict[str, Any]:
-        header = self._header
-        if isinstance(header, PcapngFormat):
-            return header.info()
-        return {
-            "format": header.format if header else None,
-            "linktype": header.linktype if header else None,
-            "linktype_name": header.linktype_name if header else None,
-            "snaplen": header.snaplen if header else None,
-            "resolution": header.resolution if header else None,
-            "byte_order": header.byte_order if header else None,
-        }
-
     def _file_info(self) -> dict[str, Any]:
-        return self._header_info() | {
+        return provenance.header_info(self._header) | {
             "path": self._input.path,
             "compression": self._input.compression,
             "first_frame": self._before + 1,
@@ -248,16 +234,16 @@ class Walk:
             if self._dissect(rows, pump):
                 return not self._ended
             if not self._ended and self._refill() == 0:
-                wrong = self._leftover()
+                left = self._dissector.filled - self._dissector.position
+                wrong = self._input.trouble or provenance.leftover(self._header, left)
                 if wrong is None or not self._go_on(wrong):
                     self._end(wrong)
         return False
 
     def _begin(self) -> None:
         """Read the capture's header."""
-        if not self._looked:
-            self._input.open_compressed()
-            self._looked = True
+        if not self._head:
+            self._head = self._input.look()
         whole = self._input.whole
         if whole is not None:
             self._head = bytes(whole[:HEADER_SIZE])
@@ -430,23 +416,6 @@ class Walk:
                 return False
             dissector.skip(_WINDOW // 2)
 
-    def _leftover(self) -> str | None:
-        """Say what is wrong with bytes that are left at the end, if any are."""
-        left = self._dissector.filled - self._dissector.position
-        if self._input.trouble is not None:
-            return self._input.trouble
-        if left == 0:
-            return None
-        if isinstance(self._header, PcapngFormat):
-            return f"the last block is cut short: {left} bytes of it are there"
-        if left < self._record_header:
-            return f"the last record is cut short inside its header: {left} of {self._record_header} bytes"
-        return f"the last record is cut short: {left - self._record_header} bytes of its packet are there"
-
-    @property
-    def _record_header(self) -> int:
-        return self._header.record_header if isinstance(self._header, PcapHeader) else _RECORD_HEADER
-
     def _end(self, reason: str | None) -> None:
         """Note that this file has no more, and why; go on with the next one, if there is one."""
         self.close()
@@ -455,15 +424,7 @@ class Walk:
         self._dissector.attach(self._buffer, 0)
         gaps, self._gaps = self._gaps, []
         if gaps or reason is not None:
-            self._damage_here = {"offset": offset, "reason": reason}
-            kept = f"the {self.walked - self._before} whole packets before it were kept"
-            if gaps:
-                self._damage_here = {"offset": gaps[0]["offset"], "reason": gaps[0]["reason"], "gaps": gaps}
-                lost = sum(gap["until"] - gap["offset"] for gap in gaps)
-                places = "one place" if len(gaps) == 1 else f"{len(gaps)} places"
-                kept = f"reading went on after {lost} bytes in {places}, and kept {self.walked - self._before} packets"
-                if reason is not None:
-                    kept += f", up to byte {offset}: {reason}"
+            self._damage_here, kept = provenance.damage(offset, reason, gaps, self.walked - self._before)
             self._damage = self._damage or self._damage_here
             warnings.warn(
                 f"{self._input.name} is damaged at byte {self._damage_here['offset']}: {self._damage_here['reason']}; "
@@ -488,7 +449,7 @@ class Walk:
         """Open the next file; one that is no capture is passed over with a warning."""
         while self._sources:
             self._damage_here = None
-            self._header, self._head, self._looked, self._two_from = None, b"", False, 0
+            self._header, self._head, self._two_from = None, b"", 0
             try:
                 self._input = Input(self._sources.pop(0))
                 self._begin()
@@ -506,7 +467,7 @@ class Walk:
 
     def _warn_of_linktypes(self) -> None:
         """Say once which link types are not dissected."""
-        lacking = {number for number in self._linktypes() if number not in LINKTYPES} - self._lacking
+        lacking = {number for number in provenance.linktypes(self._header) if number not in LINKTYPES} - self._lacking
         if lacking and self.walked > self._before:
             self._lacking |= lacking
             listed = ", ".join(f"{linktype_name(number)} ({number})" for number in sorted(lacking))
@@ -516,11 +477,6 @@ class Walk:
                 LinktypeWarning,
                 stacklevel=5,
             )
-
-    def _linktypes(self) -> list[int]:
-        if isinstance(self._header, PcapngFormat):
-            return [each.linktype for each in self._header.all_interfaces]
-        return [self._header.linktype] if self._header else []
 
     # --------------------------------------------------------------------------------------------------- rows
 
@@ -532,7 +488,7 @@ class Walk:
         if size is None or self._forgotten or self._position >= size or self._before:
             capacity = max(_FIRST_ROWS, rows * _GROWTH_UNKNOWN)
         elif rows == 0:
-            capacity = min(_FIRST_ROWS, size // _RECORD_HEADER)
+            capacity = min(_FIRST_ROWS, size // _SMALLEST_RECORD)
         else:
             # What the mean size of the packets so far foretells; that of 65,536 of them is rarely off by a hundredth.
             expected = int(rows / self._position * size * 1.012) + 256

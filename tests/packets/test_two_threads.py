@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import random
 import struct
 import threading
@@ -228,3 +229,12 @@ def test_a_file_that_two_cannot_read_is_read_alone(small: Callable[..., None], t
     with path.open("ab") as unreadable, packets.Reader(path, threads=2) as capture_reader:
         capture_reader._input.descriptor = unreadable.fileno()
         pd.testing.assert_frame_equal(capture_reader.read_all().frame(), packets.read(path, threads=1))
+
+
+def test_no_interrupt_comes_between_a_file_and_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "x.pcap"
+    path.write_bytes(capture(ALL))
+    with packets.Reader(path) as capture_reader:
+        capture_reader.begin()
+        # A function of Python's could be interrupted after the bytes were read, and they would be gone.
+        assert inspect.isbuiltin(capture_reader._input.readinto)
