@@ -390,6 +390,8 @@ def main() -> None:
         "",
         f"Two threads that sum memory take {doubled:.2f} times as long as one that sums half of it: what a second",
         "processor of this machine was worth in this run (1 is a whole one, 2 none).",
+        f"Load average at its end: {os.getloadavg()[0]:.1f} on {os.cpu_count()} processors; where it is not near 1,",
+        "the figures for two threads say nothing.",
         "",
     ]
     print("\n".join(text))
