@@ -33,6 +33,7 @@ def read_job(job: Job) -> pd.DataFrame:
         # It was read while it grew, as a stream; its bytes are in the recording.
         described["capture"]["path"] = str(job.recording)
     settled = settle(job)
+    settled["notes"] += described.pop("notes", [])
     if "unreadable" in described:
         settled["notes"].insert(0, f"{job.tool.name}'s output is in no form that we know: {described['unreadable']}")
     frame.attrs["podtracer"] = {**described, **settled}
@@ -60,6 +61,9 @@ def settle(job: Job) -> dict[str, Any]:
             f"{job.gone or last_line(stderr)}",
             provenance,
         )
+    known = job.tool.diagnose(job.run.stderr) if failed and not status.bytes else None
+    if known is not None:
+        raise known
     if failed:
         line = f"{job.tool.name} ended with exit status {status.exit_code}"
         said = last_line(job.run.stderr) if job.run.stderr.strip() else ""
@@ -117,6 +121,7 @@ def made(parsed: Parsed) -> pd.DataFrame:
         "units": {each.name: each.unit for each in table.columns if each.unit and each.name in frame},
         "tables": [each.name for each, _ in parsed.tables],
         "facts": dict(parsed.facts),
+        "notes": list(parsed.notes),
     }
     return frame
 

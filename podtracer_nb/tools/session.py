@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
+from podtracer_nb.tools.inside import resolver
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.tool import Change, Command, Options, Tool
 
@@ -152,6 +154,7 @@ class Job:
             "notes": [
                 *self._command_notes(),
                 *self.pin.notices,
+                *(line.removeprefix(resolver.NOTE) for line in stderr.splitlines() if line.startswith(resolver.NOTE)),
                 *([self.gone] if self.gone else []),
             ],
         }
@@ -216,7 +219,7 @@ class Session(Generic[Result]):
                     _installed(tool)
             pins = [self._opened.enter_context(targets.pin(each, kinds)) for each in chosen]
             planned = [
-                (task, tool, change, held, _prepared(tool, task, held))
+                (task, tool, change, held, _resolving(tool, _prepared(tool, task, held), held))
                 for held in pins
                 for task, tool, change in zip(tasks, tools, changes, strict=True)
             ]
@@ -354,7 +357,26 @@ def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
 
 
 def _prepared(tool: Tool, task: Task, held: targets.Pin) -> Command:
-    return tool.command(task.arguments, task.options, "user" in held.entered or _in_user_namespace())
+    options = replace(task.options, foreign="mnt" in held.entered)
+    return tool.command(task.arguments, options, "user" in held.entered or _in_user_namespace())
+
+
+def _resolving(tool: Tool, command: Command, held: targets.Pin) -> Command:
+    """Give a tool that looks names up the target's own resolv.conf, where that is another than ours."""
+    if not tool.resolves or "mnt" in held.kinds or "net" not in held.entered:
+        return command
+    try:
+        ours = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        why = f"/etc/resolv.conf, over which the target's would be laid, cannot be read here: {error.strerror}"
+        return replace(command, notes=(*command.notes, why))
+    if held.resolver is None and held.target.netns_path is None:
+        why = f"{held.target.label} has no /etc/resolv.conf that can be read: names are looked up with this machine's"
+        return replace(command, notes=(*command.notes, why))
+    if held.resolver is None or held.resolver == ours:
+        return command
+    words = (sys.executable, "-I", "-S", resolver.__file__, held.resolver)
+    return replace(command, launcher=(*words, *command.launcher))
 
 
 def _installed(tool: Tool) -> None:

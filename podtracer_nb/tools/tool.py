@@ -25,6 +25,8 @@ class Options:
         The tool's own printed lines, in place of a table or packets.
     parse
         How lines become a table: `json`, `jsonl`, `csv`, `tsv`, `kv`, `jc:NAME`; in place of what we know of the tool.
+    foreign
+        Whether the program is the target's own, which may be any version (`--ns mnt`), and not this machine's.
     """
 
     filter: str | None = None
@@ -33,6 +35,7 @@ class Options:
     snaplen: int | None = None
     text: bool = False
     parse: str | None = None
+    foreign: bool = False
 
     def given(self) -> tuple[str, ...]:
         """Return the names of those that were given and are a capture's."""
