@@ -31,7 +31,7 @@ from podtracer_nb.errors import (
 
 if TYPE_CHECKING:
     from podtracer_nb.targets import Target, pin, resolve
-    from podtracer_nb.tools import doctor, list_tools, pods, read_parquet, read_pcap, run, scan, to_parquet
+    from podtracer_nb.tools import doctor, iperf3, list_tools, pods, read_parquet, read_pcap, run, scan, to_parquet
 
 __all__ = [
     "CaptureError",
@@ -51,6 +51,7 @@ __all__ = [
     "ToolFailed",
     "ToolNotFound",
     "doctor",
+    "iperf3",
     "list_tools",
     "load_ipython_extension",
     "pin",
@@ -76,6 +77,7 @@ _HOMES = {
     "scan": "tools",
     "to_parquet": "tools",
     "list_tools": "tools",
+    "iperf3": "tools",
 }
 
 

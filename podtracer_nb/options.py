@@ -74,10 +74,17 @@ class RunRequest:
     stdout: bool = False
     out: str | None = None
     shell: bool = False
+    from_pod: str | None = None
+    to_pod: str | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        return _keywords(self, "tool", "arguments", "stdout", "out", "shell")
+        return _keywords(self, "tool", "arguments", "stdout", "out", "shell", "from_pod", "to_pod")
+
+    def pair_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.iperf3(arguments, **keywords)` takes, with --from and --to."""
+        names = ("namespace", "context", "kubeconfig", "timer", "max_bytes", "file", "text")
+        return {"from_": self.from_pod, "to": self.to_pod, **{name: getattr(self, name) for name in names}}
 
 
 @dataclass(frozen=True)
@@ -342,6 +349,8 @@ _packets = _options(
     click.option("--parse", metavar="FORMAT", help="Lines of any tool as a table: json, jsonl, csv, tsv, kv, jc:NAME."),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
+    click.option("--from", "from_pod", type=_Value("pod"), help="iperf3: the pod that its client runs in."),
+    click.option("--to", "to_pod", type=_Value("pod"), help="iperf3: the pod that its server runs in, meanwhile."),
 )
 
 
@@ -382,9 +391,24 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         raise click.UsageError(
             "--pod, -l, -A and --context name pods, --pid and --netns a place: give one or the other"
         )
+    if values["from_pod"] is not None or values["to_pod"] is not None:
+        _check_pair(tool, values)
     if values["file"] is not None and values["stdout"]:
         raise click.UsageError("-f and -s both say where the output goes: give one of them")
     return RunRequest(tool, (*given, *words), **values)
+
+
+def _check_pair(tool: str | None, values: Mapping[str, Any]) -> None:
+    """Refuse what does not go with the two ends of a measurement."""
+    if tool != "iperf3":
+        raise click.UsageError("--from and --to are for iperf3: --pod names where any other tool runs")
+    if values["from_pod"] is None or values["to_pod"] is None:
+        raise click.UsageError("--from and --to name the two ends: give both")
+    others = ("pod", "selector", "all_namespaces", "container", "pid", "netns", "filter", "interface", "count",
+              "snaplen", "parse")  # fmt: skip
+    given = [name for name in others if values[name]]
+    if given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} does not go with --from and --to: leave it out")
 
 
 @grammar.command("pods")
@@ -549,9 +573,11 @@ def _applicable(words: Sequence[str], defaults: Mapping[str, object] | None) -> 
     values: dict[str, Any] = dict(defaults or {})
     ours = words[: words.index("--")] if "--" in words else words
     named = {word.split("=", 1)[0] for word in ours}
-    if named & {"--pod", "-l", "--selector", "-A", "--all-namespaces", "--pid", "--netns"}:
+    if named & {"--pod", "-l", "--selector", "-A", "--all-namespaces", "--pid", "--netns", "--from", "--to"}:
         for name in ("pod", "selector", "all_namespaces"):
             values.pop(name, None)
+    if named & {"--from", "--to"}:
+        values.pop("container", None)
     if named & {"--pid", "--netns"}:
         for name in ("namespace", "container", "context", "kubeconfig"):
             values.pop(name, None)
