@@ -93,9 +93,18 @@ def _table(job: Job) -> pd.DataFrame:
     if parse is None:
         return _lines(job)
     counted = job.count = Counted()
-    for output in job.run.events():
-        counted.bytes += len(output.data)
+    gathering = job.command.gather() if job.command.gather is not None else None
+    try:
+        for output in job.run.events():
+            counted.bytes += len(output.data)
+            if gathering is not None and output.stream == "stdout":
+                gathering.add(output.data)
+        gathered = gathering.parsed() if gathering is not None else None
+    except Unreadable:
+        gathered = None  # the whole is read once more below, and says what it is
     status = job.run.wait()
+    if gathered is not None:
+        return made(gathered)
     text = Text(
         job.task.arguments,
         job.recording.read_bytes().decode("utf-8", errors="replace"),

@@ -50,7 +50,7 @@ def _prepare(arguments: tuple[str, ...], options: Options, unprivileged: bool) -
     # ngrep becomes nobody, which needs a user that a user namespace does not map.
     root = ("-R",) if unprivileged and "-R" not in given else ()
     endless = not {"-n", "-I", "-V", "-h"} & set(given)
-    if {"-x", "-W", "-V", "-h", "-T"} & set(given):
+    if options.text or {"-x", "-W", "-V", "-h", "-T"} & set(given):
         ours = ("-l",) if "-l" not in given else ()
         return Command(("ngrep", *root, *ours, *arguments), endless=endless)
     ours = ("-q", "-t", "-l", "-W", "single")
@@ -114,5 +114,6 @@ TOOLS = (
         variants=(Variant("", (PACKETS,)),),
         needs=("CAP_NET_RAW",),
         version=("-V",),
+        prints=True,
     ),
 )
