@@ -166,7 +166,7 @@ def _frame(stdout: str, names: Sequence[str], kinds: dict[str, str]) -> pd.DataF
     for at, name in enumerate(names):
         values = read[at]
         # Where the C parser read numbers there is one in each packet.
-        parts = _several(values) if values.dtype == object and AGGREGATOR in stdout else None
+        parts = _several(values) if AGGREGATOR in stdout and not pd.api.types.is_numeric_dtype(values) else None
         if parts is None:
             data[name] = _typed(values, kinds[name])
         else:
@@ -222,7 +222,9 @@ _BOOLEANS = {"0": False, "1": True, "False": False, "True": True}
 
 
 def _integers(values: pd.Series, dtype: str) -> Any:
-    if values.dtype != object:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values):
         return values.astype(dtype)
     return values.map(_number, na_action="ignore").astype(dtype)
 

@@ -90,6 +90,7 @@ def _parse(text: Text) -> Parsed:
 
 def _probes(hop: int, line: str, before: int) -> Iterator[dict[str, Any]]:
     who: dict[str, Any] = {}
+    of_who = ""  # what stands between an address and its first time: [AS…], <MPLS…>
     probe: dict[str, Any] | None = None
     number, at = before, 0
     while line[at:].strip():
@@ -104,11 +105,14 @@ def _probes(hop: int, line: str, before: int) -> Iterator[dict[str, Any]]:
             who = {"address": address or found["host"], **({"host": found["host"]} if address else {})}
             if who.get("host") == who["address"]:
                 del who["host"]
+            of_who = ""
             if probe is not None:
                 yield probe
                 probe = None
         elif found["note"]:
-            if probe is not None:
+            if probe is None:
+                of_who = f"{of_who} {found['note']}".strip()
+            else:
                 probe["annotation"] = f"{probe['annotation'] or ''} {found['note']}".strip()
         else:
             if found["rtt"] and not who:
@@ -117,7 +121,8 @@ def _probes(hop: int, line: str, before: int) -> Iterator[dict[str, Any]]:
                 yield probe
             number += 1
             answered = who if found["rtt"] else {}
-            probe = {"hop": hop, "probe": number, "rtt": found["rtt"], "annotation": None, **answered}
+            probe = {"hop": hop, "probe": number, "rtt": found["rtt"], "annotation": of_who or None, **answered}
+            of_who = ""
     if probe is not None:
         yield probe
 

@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError
+from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError
 from podtracer_nb.tools import tshark_fields as fields
 from podtracer_nb.tools.arguments import options_of
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
@@ -261,6 +261,8 @@ def _diagnose(stderr: str) -> PodtracerError | None:
         if re.search(r"is neither a field nor a protocol name|was unexpected in this context|is not a valid|"
                      r"Invalid capture filter|syntax error|can't parse", text):  # fmt: skip
             return InputError(f"tshark refuses: {text}; see wireshark-filter(4) for -Y and pcap-filter(7) for -f")
+        if found := re.search(r'(?:no device named|on capture device) "([^"]+)"', text):
+            return TargetError(f"no interface {found[1]} in the target, or it is not up")
         if "You don't have permission" in text or "Operation not permitted" in text:
             return PrivilegeError(f"tshark may not capture ({text}): it needs CAP_NET_RAW in the target's namespace")
     return None
