@@ -46,7 +46,7 @@ _REPLY = re.compile(
 )
 _ERROR = re.compile(rf"{_TIME}From {_WHO}:? icmp_seq=(?P<seq>\d+) (?P<error>\S.*)")
 _SILENCE = re.compile(rf"{_TIME}no answer yet for icmp_seq=(?P<seq>\d+)")
-_HEADER = re.compile(r"PING (?P<host>[^\s(]+) ?\((?:[^\s()]+ \()?(?P<address>[^\s()]+)\)")
+_HEADER = re.compile(r"PING (?P<host>[^\s(]*) ?\((?:[^\s()]+ \()?(?P<address>[^\s()]+)\)")
 _COUNTS = re.compile(r"(?P<transmitted>\d+) packets transmitted, (?P<received>\d+)(?: packets)? received(?P<rest>.*)")
 _TIMES = re.compile(r"(?:rtt|round-trip) min/avg/max(?:/(?:mdev|stddev))? = ([\d.]+)/([\d.]+)/([\d.]+)(?:/([\d.]+))? ms")
 _NO_ANSWER = "no answer"
@@ -130,7 +130,8 @@ def _row(line: str) -> dict[str, Any] | None:
 def _said(line: str, facts: dict[str, Any]) -> bool:
     """Take what a line says of the whole run, and tell whether it says anything that we know."""
     if found := _HEADER.match(line):
-        facts.update(host=found["host"], address=found["address"])
+        # Debian's prints no name in it for some of those that the resolver completed.
+        facts.update({"host": found["host"]} if found["host"] else {}, address=found["address"])
     elif found := _COUNTS.match(line):
         facts.update(transmitted=int(found["transmitted"]), received=int(found["received"]))
         for name, form in (("duplicates", r"\+(\d+) duplicates"), ("errors", r"\+(\d+) errors"),
