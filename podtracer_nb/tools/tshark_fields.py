@@ -154,7 +154,7 @@ class Gather:
                     one = each[name.removesuffix(".all")]
                     lists = [[value] if there else None for value, there in zip(one, one.notna(), strict=True)]
                     each.insert(each.columns.get_loc(one.name) + 1, name, pd.Series(lists, dtype="object"))  # type: ignore[operator]
-        return _parsed(self.names, pd.concat(self._frames, ignore_index=True, copy=False))
+        return _parsed(self.names, pd.concat(self._frames, ignore_index=True))
 
 
 def _frame(stdout: str, names: Sequence[str], kinds: dict[str, str]) -> pd.DataFrame:

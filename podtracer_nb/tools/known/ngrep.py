@@ -41,7 +41,7 @@ _LINE = re.compile(
     r"(?P<proto>[A-Z]\d?|\?)(?:\(\d+\))? (?P<time>\d{4}/\d\d/\d\d \d\d:\d\d:\d\d\.\d{6}) "
     r"(?P<src>\S+) -> (?P<dst>\S+)(?P<rest>(?: .*)?)", re.DOTALL
 )  # fmt: skip
-_SAID = ("interface: ", "filter: ", "match: ", "dont match: ", "input: ", "output: ", "exit", "KILL")
+_SAID = re.compile(r"(interface|filter|match|dont match|don't match|input|output)(?: \(\w+\))?: (.*)")
 
 
 def _prepare(arguments: tuple[str, ...], options: Options, unprivileged: bool) -> Command:
@@ -72,11 +72,9 @@ def _parse(text: Text) -> Parsed:
             rows.append(_row(found.groupdict()))
         elif found := re.fullmatch(r"(\d+) received, (\d+) matched", line):
             facts.update(received=int(found[1]), matched=int(found[2]))
-        elif line.startswith(_SAID):
-            name, _, value = line.partition(": ")
-            if value:
-                facts[name] = value
-        elif line.strip("# "):
+        elif found := _SAID.fullmatch(line):
+            facts[found[1]] = found[2]
+        elif line.strip("# ") not in ("", "exit"):
             raise Unreadable(f"{line[:80]!r} is no line of an ngrep that we know")
     return Parsed(((PACKETS, rows),), facts)
 

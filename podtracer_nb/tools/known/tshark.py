@@ -9,6 +9,7 @@ are, `-z follow,PROTO,ascii|raw,N` becomes the pieces of that stream, and `-w` (
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import re
 from pathlib import Path
@@ -125,7 +126,7 @@ _TAKES = {f"-{letter}" for letter, after in zip(_SHORT, _SHORT[1:] + " ", strict
 
 def _followed(arguments: tuple[str, ...]) -> bool:
     """Tell whether the one statistic that is asked for is a stream in a form that we read."""
-    taps = [after for word, after in zip(arguments, (*arguments[1:], ""), strict=True) if word == "-z"]
+    taps = [after for word, after in itertools.pairwise(arguments) if word == "-z"]
     taps += [word[2:] for word in arguments if word.startswith("-z") and len(word) > len("-z")]
     return len(taps) == 1 and bool(re.match(r"follow,[\w.]+,(ascii|raw),", taps[0]))
 
@@ -253,13 +254,16 @@ def _elastic(text: Text) -> Parsed:
 
 def _diagnose(stderr: str) -> PodtracerError | None:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    pointed = any(re.fullmatch(r"\^~*", line) for line in lines)  # at the place in a display filter: since 4.0
     for at, line in enumerate(lines):
         text = line.removeprefix("tshark: ").removeprefix("dumpcap: ")
         if text.startswith("Some fields aren't valid"):
             wrong = ", ".join(lines[at + 1 :])
             return InputError(f"tshark knows no field {wrong}: `tshark -G fields` lists them all")
-        if re.search(r"is neither a field nor a protocol name|was unexpected in this context|is not a valid|"
-                     r"Invalid capture filter|syntax error|can't parse", text):  # fmt: skip
+        if (pointed and line.startswith("tshark: ")) or re.search(
+            r"is neither a field nor a protocol name|was unexpected in this context|Invalid capture filter|"
+            r"syntax error|can't parse", text,
+        ):  # fmt: skip
             return InputError(f"tshark refuses: {text}; see wireshark-filter(4) for -Y and pcap-filter(7) for -f")
         if found := re.search(r'(?:no device named|on capture device) "([^"]+)"', text):
             return TargetError(f"no interface {found[1]} in the target, or it is not up")
