@@ -82,7 +82,7 @@ class RunRequest:
         return _keywords(self, "tool", "arguments", "stdout", "out", "shell", "from_pod", "to_pod")
 
     def pair_keywords(self) -> dict[str, Any]:
-        """Return the keyword arguments that `podtracer_nb.iperf3(arguments, **keywords)` takes, with --from and --to."""
+        """Return the keyword arguments that `podtracer_nb.iperf3(arguments, **keywords)` takes."""
         names = ("namespace", "context", "kubeconfig", "timer", "max_bytes", "file", "text")
         return {"from_": self.from_pod, "to": self.to_pod, **{name: getattr(self, name) for name in names}}
 
@@ -683,7 +683,7 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
 
     Examples
     --------
-    >>> [each.text for each in complete(["run", "tcpdump"], "--all")]
+    >>> [each.text for each in complete(["run", "tcpdump"], "--all-n")]
     ['--all-namespaces']
     """
     commands = _MAGIC if magic else _EVERYWHERE

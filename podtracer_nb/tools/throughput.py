@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.errors import InputError, TargetError, ToolFailed
 from podtracer_nb.tools.api import gather, open_session
-from podtracer_nb.tools.arguments import options_of
+from podtracer_nb.tools.known import iperf3 as known
 from podtracer_nb.tools.session import Progress, Session, describe, last_line
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def open_pair(
     """
     if isinstance(args, str) or not all(isinstance(word, str) for word in args):
         raise InputError("args is a list of words: ['-t', '5'], not one string, and no numbers")
-    given, _ = options_of(args, "p:f:i:DI:1B:VJvhsc:ub:t:n:k:l:P:Rw:C:M:N46S:L:ZO:T:A:F:X:d", ("port=", "client=", "server"))
+    given = known.given(args)
     if set(given) & {"-c", "-s", "-D", "-1", "--client", "--server"}:
         raise InputError("iperf3 between two pods is given -c and -s by us: leave them out")
     port = next((value for name, value in given.items() if name in ("-p", "--port")), None)

@@ -55,10 +55,10 @@ _DTYPES = {
 _EPOCH = "frame.time_epoch"
 # The usual ones, the same in every version.
 _USUAL = {
-    **dict.fromkeys(("frame.number", "frame.len", "frame.cap_len", "ip.proto", "ip.ttl", "ip.len", "ip.id", "ip.version",
-                     "ipv6.nxt", "ipv6.hlim", "eth.type", "vlan.id", "tcp.srcport", "tcp.dstport", "tcp.len",
-                     "tcp.stream", "tcp.seq", "tcp.seq_raw", "tcp.ack", "tcp.ack_raw", "tcp.flags", "tcp.window_size",
-                     "tcp.window_size_value", "udp.srcport", "udp.dstport", "udp.length", "udp.stream", "icmp.type",
+    **dict.fromkeys(("frame.number", "frame.len", "frame.cap_len", "ip.proto", "ip.ttl", "ip.len", "ip.id",
+                     "ip.version", "ipv6.nxt", "ipv6.hlim", "eth.type", "vlan.id", "tcp.srcport", "tcp.dstport",
+                     "tcp.len", "tcp.stream", "tcp.seq", "tcp.seq_raw", "tcp.ack", "tcp.ack_raw", "tcp.flags",
+                     "tcp.window_size", "tcp.window_size_value", "udp.srcport", "udp.dstport", "udp.length", "udp.stream", "icmp.type",
                      "icmp.code", "dns.id", "dns.qry.type", "dns.flags.rcode", "http.response.code"), "Int32"),
     **dict.fromkeys(("frame.time_delta", "frame.time_delta_displayed", "frame.time_relative", "tcp.time_delta",
                      "tcp.time_relative", "tcp.analysis.ack_rtt", "tcp.analysis.initial_rtt", "dns.time", "http.time"),
@@ -151,9 +151,11 @@ class Gather:
         for name in {f"{name}.all" for each in self._frames for name in self.names if f"{name}.all" in each}:
             for each in self._frames:
                 if name not in each:
-                    one = each[name.removesuffix(".all")]
-                    lists = [[value] if there else None for value, there in zip(one, one.notna(), strict=True)]
-                    each.insert(each.columns.get_loc(one.name) + 1, name, pd.Series(lists, dtype="object"))  # type: ignore[operator]
+                    of = name.removesuffix(".all")
+                    lists = [
+                        [value] if there else None for value, there in zip(each[of], each[of].notna(), strict=True)
+                    ]
+                    each.insert(list(each.columns).index(of) + 1, name, pd.Series(lists, dtype="object"))
         return _parsed(self.names, pd.concat(self._frames, ignore_index=True))
 
 
@@ -187,20 +189,20 @@ def _columns(stdout: str, kinds: list[str]) -> pd.DataFrame:
         # tshark writes a tab or a line feed inside a value as \t, \n.
         return pd.read_csv(
             io.StringIO(stdout), sep="\t", header=None, names=list(range(len(kinds))), dtype=form, quoting=3,
-            na_values=[""], keep_default_na=False, skip_blank_lines=False, index_col=False, engine="c", low_memory=False,
+            na_values=[""], keep_default_na=False, skip_blank_lines=False, index_col=False, low_memory=False,
         )  # fmt: skip
     except (ValueError, pd.errors.ParserError) as error:
         raise Unreadable(f"its lines have not {len(kinds)} fields ({error})") from error
 
 
-def _several(values: pd.Series) -> list[list[str] | None] | None:
+def _several(values: Any) -> list[list[str] | None] | None:
     """Return each packet's values where any packet has several, else None."""
     if AGGREGATOR not in "".join(values.dropna()):
         return None
     return [each.split(AGGREGATOR) if isinstance(each, str) else None for each in values]
 
 
-def _typed(values: pd.Series, dtype: str) -> Any:
+def _typed(values: Any, dtype: str) -> Any:
     """Return a field's values with their type; as text where they are not of it."""
     import pandas as pd
 
@@ -221,7 +223,7 @@ def _typed(values: pd.Series, dtype: str) -> Any:
 _BOOLEANS = {"0": False, "1": True, "False": False, "True": True}
 
 
-def _integers(values: pd.Series, dtype: str) -> Any:
+def _integers(values: Any, dtype: str) -> Any:
     import pandas as pd
 
     if pd.api.types.is_numeric_dtype(values):
@@ -234,7 +236,7 @@ def _number(text: str) -> int:
     return int(text, 0) if text.startswith(("0x", "-0x")) else int(text)
 
 
-def _times(values: pd.Series) -> Any:
+def _times(values: Any) -> Any:
     import numpy as np
     import pandas as pd
 
@@ -253,7 +255,7 @@ def _times(values: pd.Series) -> Any:
     return pd.Series(read.view("datetime64[ns]")).dt.tz_localize("UTC")
 
 
-def _same_form(values: pd.Series) -> Any:
+def _same_form(values: Any) -> Any:
     """Return times as integers where all are ten digits, a point and nine digits; else None."""
     import numpy as np
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import threading
 from pathlib import Path
@@ -107,8 +106,9 @@ def _client(ways: Way) -> str:
 
 
 @needs("netns", "iproute2", "iperf3", "dnsmasq", "ping")
+@pytest.mark.usefixtures("demo_pods")
 class TestBetweenTwoPods:
-    def test_the_server_is_there_for_the_client_and_gone_afterwards(self, demo_pods: demo.DemoStatus) -> None:
+    def test_the_server_is_there_for_the_client_and_gone_afterwards(self) -> None:
         frame = podtracer_nb.iperf3(["-n", "2M"], from_="client", to="web", namespace="demo")
         assert frame.bytes.sum() >= 2 << 20
         meta = frame.attrs["podtracer"]
@@ -117,12 +117,12 @@ class TestBetweenTwoPods:
         assert Path(meta["server"]["recording"]).read_text().count("Accepted connection from 10.88.0.100") == 1
         assert not _servers()
 
-    def test_the_other_way_and_the_other_family(self, demo_pods: demo.DemoStatus) -> None:
+    def test_the_other_way_and_the_other_family(self) -> None:
         words = ["-n", "2M", "-R", "-6"]
         frame = podtracer_nb.iperf3(words, from_="client", to="svc/web", namespace="demo")
         assert not frame.sender.any() and frame.attrs["podtracer"]["server"]["address"] == "fd00:88::10"
 
-    def test_its_end_is_the_server_s_end_however_it_comes(self, demo_pods: demo.DemoStatus) -> None:
+    def test_its_end_is_the_server_s_end_however_it_comes(self) -> None:
         frame = podtracer_nb.iperf3(["-t", "60"], from_="client", to="web", namespace="demo", timer=0.5)
         assert frame.attrs["podtracer"]["reason"] == "timer" and not _servers()
 
@@ -139,13 +139,13 @@ class TestBetweenTwoPods:
             podtracer_nb.iperf3(from_="nobody", to="web", namespace="demo")
         assert not _servers()
 
-    def test_a_port_of_one_s_own_and_one_that_is_taken(self, demo_pods: demo.DemoStatus) -> None:
+    def test_a_port_of_one_s_own_and_one_that_is_taken(self) -> None:
         frame = podtracer_nb.iperf3(["-p", "5999", "-n", "1M"], from_="client", to="web", namespace="demo")
         assert frame.attrs["podtracer"]["server"]["port"] == 5999
-        with pytest.raises(ToolFailed, match="did not start in web.*Address already in use"):
+        with pytest.raises(ToolFailed, match=r"did not start in web.*Address already in use"):
             podtracer_nb.iperf3(["-p", "80"], from_="client", to="web", namespace="demo")
 
-    def test_words_that_cannot_be(self, demo_pods: demo.DemoStatus) -> None:
+    def test_words_that_cannot_be(self) -> None:
         with pytest.raises(InputError, match="given -c and -s by us"):
             podtracer_nb.iperf3(["-c", "10.0.0.1"], from_="client", to="web", namespace="demo")
         with pytest.raises(InputError, match="name one of them as --from"):
@@ -157,12 +157,12 @@ class TestBetweenTwoPods:
 
 def _servers() -> list[int]:
     """Return the iperf3 processes in the pods' networks."""
-    networks = {os.readlink(f"/proc/{pod.pid}/ns/net") for pod in demo.status().pods}
+    networks = {Path(f"/proc/{pod.pid}/ns/net").readlink() for pod in demo.status().pods}
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):  # it ended, or is nobody of ours
-                if (entry / "comm").read_text() == "iperf3\n" and os.readlink(entry / "ns/net") in networks:
+                if (entry / "comm").read_text() == "iperf3\n" and (entry / "ns/net").readlink() in networks:
                     found.append(int(entry.name))
     return found
 
@@ -184,7 +184,9 @@ def test_the_grammar_takes_both_ends_for_iperf3_alone() -> None:
             options.parse(["run", *words.split()])
     # What `use` set for other lines does not stand in the way.
     request = options.parse(
-        "iperf3 --from a --to b".split(), magic=True, defaults={"pod": ("web",), "namespace": "demo", "container": "c"}
+        ["iperf3", "--from", "a", "--to", "b"],
+        magic=True,
+        defaults={"pod": ("web",), "namespace": "demo", "container": "c"},
     )
     assert isinstance(request, options.RunRequest) and (request.pod, request.namespace) == ((), "demo")
 

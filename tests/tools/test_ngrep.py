@@ -27,7 +27,7 @@ UDP = "import socket,sys\nsocket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendt
 
 
 def meanwhile(send: Callable[[], object]) -> Callable[[Progress], None]:
-    """Return a progress that has something sent again and again while the tool runs: ngrep never says that it listens."""
+    """Return a progress that has something sent again and again: a tool need not say when it listens."""
     running: list[threading.Thread] = []
 
     def progress(report: Progress) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import podtracer_nb
-from podtracer_nb import demo, targets
+from podtracer_nb import targets
 from podtracer_nb.targets import opening
 from podtracer_nb.tools.inside import resolver
 from tests.machine import needs
@@ -23,8 +23,9 @@ PINGS = ["-n", "-4", "-c", "1"]
 
 
 @needs("netns", "iproute2", "dnsmasq", "ping")
+@pytest.mark.usefixtures("demo_pods")
 class TestInAPod:
-    def test_a_name_is_found_by_the_pod_s_resolver_and_search_list(self, demo_pods: demo.DemoStatus) -> None:
+    def test_a_name_is_found_by_the_pod_s_resolver_and_search_list(self) -> None:
         before = HERE.read_bytes()
         frame = podtracer_nb.run("ping", [*PINGS, "web"], pod="client", namespace="demo")
         assert frame.attrs["podtracer"]["facts"]["address"] == "10.88.0.10"
@@ -32,22 +33,22 @@ class TestInAPod:
         assert HERE.read_bytes() == before
 
     @needs("curl")
-    def test_so_does_curl_in_as_many_words(self, demo_pods: demo.DemoStatus) -> None:
+    def test_so_does_curl_in_as_many_words(self) -> None:
         frame = podtracer_nb.run("curl", ["http://web/fast"], pod="client", namespace="demo")
         assert (frame.http_code[0], frame.remote_port[0]) == (200, 80)
         assert frame.remote_ip[0] in ("10.88.0.10", "fd00:88::10")
 
     @needs("dig")
-    def test_and_dig_asks_the_pod_s_server(self, demo_pods: demo.DemoStatus) -> None:
+    def test_and_dig_asks_the_pod_s_server(self) -> None:
         frame = podtracer_nb.run("dig", ["+search", "api"], pod="client", namespace="demo")
         assert frame.data.tolist() == ["10.88.0.11"]
         assert frame.attrs["podtracer"]["facts"]["server"] == "10.88.0.53#53"
 
-    def test_in_the_pod_s_own_mount_namespace_nothing_is_laid(self, demo_pods: demo.DemoStatus) -> None:
+    def test_in_the_pod_s_own_mount_namespace_nothing_is_laid(self) -> None:
         frame = podtracer_nb.run("ping", [*PINGS, "web"], pod="client", namespace="demo", ns=("net", "mnt"))
         assert frame.attrs["podtracer"]["facts"]["address"] == "10.88.0.10"
 
-    def test_a_tool_that_looks_nothing_up_has_this_machine_s(self, demo_pods: demo.DemoStatus) -> None:
+    def test_a_tool_that_looks_nothing_up_has_this_machine_s(self) -> None:
         frame = podtracer_nb.run("cat", [str(HERE)], pod="client", namespace="demo")
         assert "\n".join(frame.line) == HERE.read_text().rstrip("\n")
 
@@ -73,9 +74,13 @@ class TestTheProgram:
         mounted = [line.split()[4] for line in done.stdout.splitlines()]
         assert str(HERE.resolve()) in mounted
         assert not [line for line in done.stdout.splitlines() if line.split()[4] == "/proc" and "tmpfs" in line]
-        assert str(HERE.resolve()) not in [
-            line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - tmpfs " in line
-        ] or HERE.read_text() != "nameserver 192.0.2.53\n"
+        assert (
+            str(HERE.resolve())
+            not in [
+                line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines() if " - tmpfs " in line
+            ]
+            or HERE.read_text() != "nameserver 192.0.2.53\n"
+        )
 
     def test_names_are_looked_up_in_files_and_dns_alone(self) -> None:
         text = "passwd: files\nhosts:   files mdns4_minimal [NOTFOUND=return] resolve dns\nnetworks: files\n"

@@ -69,7 +69,9 @@ class TestTraceroute:
 
     def test_what_cannot_be_reached_and_who_says_so(self, ways: Way) -> None:
         said(ways, "!X", "traceroute", "-n", "-q", "1", "-m", "1", "-w", "0.5", PROHIBITED)
-        frame = podtracer_nb.run("traceroute", ["-n", "-q", "2", "-m", "1", "-w", "0.1", SWALLOWED], pid=ways.client.pid)
+        frame = podtracer_nb.run(
+            "traceroute", ["-n", "-q", "2", "-m", "1", "-w", "0.1", SWALLOWED], pid=ways.client.pid
+        )
         assert frame.address.isna().all() and frame.loss.tolist() == [100.0] and frame.rtt[0] == [None, None]
 
     @needs("busybox")

@@ -1,7 +1,7 @@
-"""A way through real network namespaces: client – router – server, with every kind of place that cannot be reached.
+"""A way through real network namespaces: client, router, server, with every kind of place that cannot be reached.
 
-    client 10.1.0.2 ── 10.1.0.1 router 10.2.0.1 ── 10.2.0.2 server        IPv6: fd01::2, fd01::1, fd02::1, fd02::2
-    10.3.0.0/24 unreachable, 10.4.0.0/24 prohibited, 10.5.0.0/24 swallowed, by the router; behind it the MTU is 1400
+client 10.1.0.2 ── 10.1.0.1 router 10.2.0.1 ── 10.2.0.2 server        IPv6: fd01::2, fd01::1, fd02::1, fd02::2
+10.3.0.0/24 unreachable, 10.4.0.0/24 prohibited, 10.5.0.0/24 swallowed, by the router; behind it the MTU is 1400
 """
 
 from __future__ import annotations
@@ -69,15 +69,15 @@ def _place(outer: int | None) -> Iterator[Place]:
     words = ["unshare", *(["--user", "--map-root-user"] if mapped and outer is None else []), "--net"]
     if outer is not None:
         # All three have one user namespace, so that a link may go from one to another.
-        enter = ["nsenter", f"--target={outer}", *(["--user", "--preserve-credentials"] if mapped else []), "--net", "--"]
-        words = [*enter, *words]
+        user = ["--user", "--preserve-credentials"] if mapped else []
+        words = ["nsenter", f"--target={outer}", *user, "--net", "--", *words]
     script = "ip link set lo up; echo ready; exec cat"
     with subprocess.Popen([*words, "sh", "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
             assert process.stdout.readline() == b"ready\n"
-            user = ("--user", "--preserve-credentials") if mapped else ()
-            yield Place(process.pid, ("nsenter", f"--target={process.pid}", *user, "--net", "--"))
+            enter = ("nsenter", f"--target={process.pid}", *(("--user", "--preserve-credentials") if mapped else ()))
+            yield Place(process.pid, (*enter, "--net", "--"))
         finally:
             process.stdin.close()  # the end of its input ends cat
             process.wait(10)

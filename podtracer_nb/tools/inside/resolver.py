@@ -25,7 +25,7 @@ PLACE = Path("/proc")
 libc = ctypes.CDLL(None, use_errno=True)
 
 
-def call(name: str, *words: bytes | int | None) -> None:
+def call(name: str, *words: bytes | int | ctypes.c_ulong | None) -> None:
     """Make one system call, as libc has it."""
     if getattr(libc, name)(*words):
         error = ctypes.get_errno()

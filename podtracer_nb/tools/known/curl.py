@@ -143,7 +143,9 @@ def _parse(text: Text) -> Parsed:
 
 
 def _row(said: dict[str, Any]) -> Row:
-    row = {name: value for name, value in said.items() if name != "curl_version" and not (name == "certs" and not value)}
+    row = {
+        name: value for name, value in said.items() if name != "curl_version" and not (name == "certs" and not value)
+    }
     # Until 7.76 there was no `url`, only what it had become.
     row.setdefault("url", row.get("url_effective"))
     for name in ("remote_ip", "local_ip"):

@@ -97,7 +97,9 @@ def _whole(text: str) -> list[str]:
         bare = re.sub(r'"(?:\\.|[^"\\])*"|\\.', lambda each: "x" * len(each[0]), line)
         if held or ("(" in bare and not line.startswith(";")):
             comment = bare.find(";")
-            held.append((line[:comment] if comment >= 0 else line).strip() if held else line[: comment % (len(line) + 1)])
+            held.append(
+                (line[:comment] if comment >= 0 else line).strip() if held else line[: comment % (len(line) + 1)]
+            )
             joined = " ".join(held)
             plain = re.sub(r'"(?:\\.|[^"\\])*"|\\.', "", joined)
             if plain.count("(") <= plain.count(")"):
@@ -168,7 +170,12 @@ class _Reading:
         elif found := re.fullmatch(r";(?!;)(\S+)\s+(\S+)\s+(\S+)", line):
             if self.section in ("question", "zone"):
                 self.now.update({"name": found[1], "class": found[2], "type": found[3]})
-        elif found := re.match(r";; Query time: (\d+) (msec|usec)", line):
+        else:
+            self._measured(line)
+
+    def _measured(self, line: str) -> None:
+        """Take what is said of a message's way: how long it took, from whom, how large."""
+        if found := re.match(r";; Query time: (\d+) (msec|usec)", line):
             self.now["query_time"] = int(found[1]) / (1 if found[2] == "msec" else 1000)
         elif found := re.match(r";; SERVER: (\S+?)\([^()]*\)(?: \((\w+)\))?", line):
             self.now["server"] = found[1]

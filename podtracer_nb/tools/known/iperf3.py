@@ -9,14 +9,14 @@ Source: iperf_api.c and iperf_client_api.c of iperf 3.1 to 3.18.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from podtracer_nb.tools.arguments import options_of
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Command, Options, Tool, Variant, refuse_capture_options
 
-__all__ = ["TOOLS"]
+__all__ = ["TOOLS", "given"]
 
 _TEST = Column("test", "Int64", "", "number of the test, from 1, where a server had several", optional=True)
 _AMOUNT = (
@@ -86,13 +86,18 @@ _LONG = ["json", "json-stream", "server", "version", "help", "one-off", "daemon"
 _STOPPED = "interrupt - "  # what it writes in place of an error when it is asked to stop
 
 
+def given(arguments: Sequence[str]) -> dict[str, str]:
+    """Return iperf3's options with their values."""
+    return options_of(arguments, _SHORT, _LONG)[0]
+
+
 def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
     refuse_capture_options("iperf3", options)
-    given = set(options_of(arguments, _SHORT, _LONG)[0]) | set(arguments)
-    if given & {"-v", "--version", "-h", "--help"}:
+    names = set(given(arguments)) | set(arguments)
+    if names & {"-v", "--version", "-h", "--help"}:
         return Command(("iperf3", *arguments))
-    ours = () if given & {"-J", "--json", "--json-stream"} else ("-J",)
-    endless = bool(given & {"-s", "--server"}) and not given & {"-1", "--one-off"}
+    ours = () if names & {"-J", "--json", "--json-stream"} else ("-J",)
+    endless = bool(names & {"-s", "--server"}) and not names & {"-1", "--one-off"}
     return Command(("iperf3", *ours, *arguments), output="table", parse=_parse, suffix=".json", endless=endless)
 
 
@@ -109,9 +114,7 @@ def _parse(text: Text) -> Parsed:
             began = each.get("start", {}).get("timestamp", {}).get("timesecs")
             intervals += [{**of, **_interval(stream, began)} for one in each["intervals"] for stream in one["streams"]]
             end = each.get("end", {})
-            streams += [
-                {**of, **_stream(part, role)} for one in end.get("streams", ()) for role, part in one.items()
-            ]
+            streams += [{**of, **_stream(part, role)} for one in end.get("streams", ()) for role, part in one.items()]
             summary += [{**of, "sum": name, **part} for name, part in end.items() if name.startswith("sum")]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"it is no report of iperf3's ({type(error).__name__}: {error})") from error
@@ -124,7 +127,8 @@ def _parse(text: Text) -> Parsed:
 
 
 def _documents(text: str) -> list[dict[str, Any]]:
-    decoder, at, found = json.JSONDecoder(), 0, []
+    found: list[dict[str, Any]] = []
+    decoder, at = json.JSONDecoder(), 0
     while True:
         begins = text.find("{", at)
         if text[at : begins if begins >= 0 else len(text)].strip("- \n\t"):
@@ -169,7 +173,9 @@ def _stream(part: Mapping[str, Any], role: str) -> Row:
 def _facts(document: Mapping[str, Any]) -> dict[str, Any]:
     start, end = document.get("start", {}), document.get("end", {})
     test = start.get("test_start", {})
-    facts: dict[str, Any] = {name: start[name] for name in ("version", "system_info", "tcp_mss_default") if name in start}
+    facts: dict[str, Any] = {
+        name: start[name] for name in ("version", "system_info", "tcp_mss_default") if name in start
+    }
     facts.update({name: value for name, value in test.items() if isinstance(value, str | int | float)})
     for name in ("connecting_to", "accepted_connection"):
         if name in start:

@@ -48,15 +48,13 @@ def _prepare(arguments: tuple[str, ...], options: Options, unprivileged: bool) -
     refuse_capture_options("ngrep", options)
     given, _words = options_of(arguments, _SHORT)
     # ngrep becomes nobody, which needs a user that a user namespace does not map.
-    root = ("-R",) if unprivileged and "-R" not in given else ()
+    root: tuple[str, ...] = ("-R",) if unprivileged and "-R" not in given else ()
     endless = not {"-n", "-I", "-V", "-h"} & set(given)
     if options.text or {"-x", "-W", "-V", "-h", "-T"} & set(given):
-        ours = ("-l",) if "-l" not in given else ()
-        return Command(("ngrep", *root, *ours, *arguments), endless=endless)
+        flush = ("-l",) if "-l" not in given else ()
+        return Command(("ngrep", *root, *flush, *arguments), endless=endless)
     ours = ("-q", "-t", "-l", "-W", "single")
-    notes = ()
-    if "-O" in given:
-        notes = (f"{given['-O']} is on the machine that runs ngrep, not in the target",)
+    notes = (f"{given['-O']} is on the machine that runs ngrep, not in the target",) if "-O" in given else ()
     return Command(
         ("ngrep", *root, *ours, *arguments), output="table", parse=_parse, endless=endless, notes=notes,
         launcher=("env", "TZ=UTC0"),

@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 from podtracer_nb.tools.arguments import is_busybox, options_of
-from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
+from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Command, Options, Tool, Variant, refuse_capture_options
 
 __all__ = ["TOOLS", "nanoseconds"]
@@ -48,7 +48,9 @@ _ERROR = re.compile(rf"{_TIME}From {_WHO}:? icmp_seq=(?P<seq>\d+) (?P<error>\S.*
 _SILENCE = re.compile(rf"{_TIME}no answer yet for icmp_seq=(?P<seq>\d+)")
 _HEADER = re.compile(r"PING (?P<host>[^\s(]*) ?\((?:[^\s()]+ \()?(?P<address>[^\s()]+)\)")
 _COUNTS = re.compile(r"(?P<transmitted>\d+) packets transmitted, (?P<received>\d+)(?: packets)? received(?P<rest>.*)")
-_TIMES = re.compile(r"(?:rtt|round-trip) min/avg/max(?:/(?:mdev|stddev))? = ([\d.]+)/([\d.]+)/([\d.]+)(?:/([\d.]+))? ms")
+_TIMES = re.compile(
+    r"(?:rtt|round-trip) min/avg/max(?:/(?:mdev|stddev))? = ([\d.]+)/([\d.]+)/([\d.]+)(?:/([\d.]+))? ms"
+)
 _NO_ANSWER = "no answer"
 
 
@@ -122,7 +124,7 @@ def _row(line: str) -> dict[str, Any] | None:
         "bytes": said.get("bytes"),
         "address": said.get("named") or said.get("address"),
         "duplicate": "(DUP!)" in rest,
-        "error": said["error"] if "error" in said else wrong or None if "rest" in said else _NO_ANSWER,
+        "error": said.get("error", (wrong or None) if "rest" in said else _NO_ANSWER),
     }
     return {**row, "host": said["host"]} if said.get("host") else row
 

@@ -32,9 +32,7 @@ HOPS = Table(
 
 # `?` after the hop: its number was guessed from the answer's hop limit.
 _LINE = re.compile(r"\s*(?P<hop>\d+)(?P<guessed>\?)?:\s+(?P<rest>\S.*?)\s*")
-_ANSWER = re.compile(
-    r"(?P<who>\[LOCALHOST\]|\S+)(?: +\((?P<address>[^\s()]+)\))?(?P<more>(?: +.*)?)"
-)
+_ANSWER = re.compile(r"(?P<who>\[LOCALHOST\]|\S+)(?: +\((?P<address>[^\s()]+)\))?(?P<more>(?: +.*)?)")
 _END = re.compile(r"\s*(?:Resume: |Too many hops: )?pmtu (\d+)(?: hops (\d+))?(?: back (\d+))?\s*")
 _SHORT = "46nbh?l:m:p:V"
 

@@ -8,7 +8,6 @@ Source: traceroute.c of traceroute 2.1.2, networking/traceroute.c of busybox 1.3
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from podtracer_nb.tools.arguments import options_of
@@ -53,7 +52,8 @@ _LONG = ["mtu", "back", "version", "help", "sport=", "fwmark=", "first=", "gatew
          "options=", "protocol=", "udp", "udplite", "dccp", "tcp", "icmp", "extensions", "as-path-lookups"]  # fmt: skip
 _HEADER = re.compile(r"traceroute to (?P<host>\S+) \((?P<address>\S+)\), (?P<max>\d+) hops max,? ?(?P<rest>.*)")
 _TOKEN = re.compile(
-    r"\s*(?:(?P<lost>\*)(?=\s|$)|(?P<rtt>\d+(?:\.\d+)?) ms(?=\s|$)|(?P<note>!\S*|F=\d+|<[^>]*>|\[[^\]]*\]|'[^']*'|\(\d+\))"
+    r"\s*(?:(?P<lost>\*)(?=\s|$)|(?P<rtt>\d+(?:\.\d+)?) ms(?=\s|$)"
+    r"|(?P<note>!\S*|F=\d+|<[^>]*>|\[[^\]]*\]|'[^']*'|\(\d+\))"
     r"|(?P<host>[^\s()!<*]+)(?: \((?P<address>[^\s()]+)\))?)"
 )
 
@@ -88,43 +88,35 @@ def _parse(text: Text) -> Parsed:
     return Parsed(((HOPS, hops), (PROBES, probes)), facts)
 
 
-def _probes(hop: int, line: str, before: int) -> Iterator[dict[str, Any]]:
+def _probes(hop: int, line: str, before: int) -> list[dict[str, Any]]:
+    """Read a line's probes; `before` of this hop were in the lines above."""
+    probes: list[dict[str, Any]] = []
     who: dict[str, Any] = {}
-    of_who = ""  # what stands between an address and its first time: [AS…], <MPLS…>
-    probe: dict[str, Any] | None = None
-    number, at = before, 0
+    of_who, waits = "", False  # what stands between an address and its first time, [AS…] or <MPLS…>; until there is one
+    at = 0
     while line[at:].strip():
         found = _TOKEN.match(line, at)
         if found is None:
             raise Unreadable(f"{line[at : at + 60]!r} of hop {hop} is nothing that a traceroute prints")
         at = found.end()
         if found["host"]:
-            if probe is None and who:
+            if waits:
                 raise Unreadable(f"{found['host']!r} of hop {hop} stands where a time should")
-            address = found["address"]
-            who = {"address": address or found["host"], **({"host": found["host"]} if address else {})}
-            if who.get("host") == who["address"]:
-                del who["host"]
-            of_who = ""
-            if probe is not None:
-                yield probe
-                probe = None
+            named = found["address"] not in (None, found["host"])
+            who = {"address": found["address"] or found["host"], **({"host": found["host"]} if named else {})}
+            of_who, waits = "", True
+        elif found["note"] and (waits or not probes):
+            of_who = f"{of_who} {found['note']}".strip()
         elif found["note"]:
-            if probe is None:
-                of_who = f"{of_who} {found['note']}".strip()
-            else:
-                probe["annotation"] = f"{probe['annotation'] or ''} {found['note']}".strip()
+            probes[-1]["annotation"] = f"{probes[-1]['annotation'] or ''} {found['note']}".strip()
         else:
             if found["rtt"] and not who:
                 raise Unreadable(f"a time of hop {hop} is nobody's")
-            if probe is not None:
-                yield probe
-            number += 1
+            number = before + len(probes) + 1
             answered = who if found["rtt"] else {}
-            probe = {"hop": hop, "probe": number, "rtt": found["rtt"], "annotation": of_who or None, **answered}
-            of_who = ""
-    if probe is not None:
-        yield probe
+            probes.append({"hop": hop, "probe": number, "rtt": found["rtt"], "annotation": of_who or None, **answered})
+            of_who, waits = "", False
+    return probes
 
 
 def _hop(probes: list[dict[str, Any]]) -> Row:

@@ -1,9 +1,10 @@
 """tshark(1): packets as any of its fields, typed; whole packets as it has them in JSON; the bytes of a stream.
 
 `-T fields` is tshark's own machine-readable form, and the fastest: it is made for `-e` fields, or for a few usual ones
-where nothing else is asked for. What a field is, tshark itself says (`tshark_fields`). `-T json` and `-T ek` are read as they
-are, `-z follow,PROTO,ascii|raw,N` becomes the pieces of that stream, and `-w` (dumpcap's too) a capture. Other forms
-(-V, -x, other -z, -T text|pdml|…) are given as lines. Source: tshark(1) and ui/cli/tap-follow.c of Wireshark 3.4 to 4.4.
+where nothing else is asked for. What a field is, tshark itself says (`tshark_fields`). `-T json` and `-T ek` are read
+as they are, `-z follow,PROTO,ascii|raw,N` becomes the pieces of that stream, and `-w` (dumpcap's too) a capture. Other
+forms (-V, -x, other -z, -T text|pdml|…) are given as lines.
+Source: tshark(1) and ui/cli/tap-follow.c of Wireshark 3.4 to 4.4.
 """
 
 from __future__ import annotations
@@ -56,7 +57,8 @@ _PRINTS = {"-V", "-O", "-x", "-D", "-L", "-G", "-h", "-v", "--help", "--version"
 _COLUMNS = 'gui.column.format:"Source","%s","Destination","%d","Protocol","%p","Info","%i"'
 _USUAL = ("frame.number", "frame.time_epoch", "_ws.col.Source", "_ws.col.Destination", "_ws.col.Protocol", "frame.len",
           "_ws.col.Info")  # fmt: skip
-_FORM = ("-E", "separator=/t", "-E", f"aggregator={fields.AGGREGATOR}", "-E", "quote=n", "-E", "header=n", "-E", "bom=n")
+_SEPARATED = ("separator=/t", f"aggregator={fields.AGGREGATOR}", "quote=n", "header=n", "bom=n")
+_FORM = tuple(word for each in _SEPARATED for word in ("-E", each))
 # frame.time and other absolute times are printed in the machine's zone; so it is UTC.
 _LAUNCHER = ("env", "TZ=UTC0")
 
@@ -240,7 +242,7 @@ def _elastic(text: Text) -> Parsed:
     lines = text.stdout.split("\n")
     for line in lines[:-1]:  # the last one is empty, or was cut
         try:
-            said = json.loads(line, object_pairs_hook=_pairs) if line.strip() else {"index": None}
+            said: dict[str, Any] = json.loads(line, object_pairs_hook=_pairs) if line.strip() else {"index": None}
             if "layers" in said:
                 frame = said["layers"].get("frame", {})
                 time = fields.moment(frame.get("frame_frame_time_epoch")) or int(said["timestamp"]) * 1_000_000
