@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         doctor,
         hold,
         impair,
+        iperf3,
         list_tools,
         pods,
         read_parquet,
@@ -71,6 +72,7 @@ __all__ = [
     "doctor",
     "hold",
     "impair",
+    "iperf3",
     "list_tools",
     "load_ipython_extension",
     "pin",
@@ -103,6 +105,7 @@ _HOMES = {
     "scan": "tools",
     "to_parquet": "tools",
     "list_tools": "tools",
+    "iperf3": "tools",
 }
 
 

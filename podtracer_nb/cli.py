@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -227,7 +228,14 @@ def _run(request: options.RunRequest) -> int:
         raise InputError("-s writes the tool's own bytes: send them into a file or a program, as in -s | tcpdump -r -")
     # In a shell a tool's own words are what is wanted, but of a format that was named.
     text = request.text or (request.parse is None and PurePath(request.tool).name != "tcpdump")
-    with open_session([(request.tool, request.arguments)], **{**request.keywords(), "text": text}) as session:
+    with ExitStack() as opened:
+        if request.from_pod is not None:
+            from podtracer_nb.tools.throughput import open_pair
+
+            session, _ = opened.enter_context(open_pair(request.arguments, **{**request.pair_keywords(), "text": text}))
+        else:
+            session = open_session([(request.tool, request.arguments)], **{**request.keywords(), "text": text})
+            opened.enter_context(session)
         kept = request.file is not None or session.jobs[0].command.file is not None
         wants_stdout = request.destination is None and (request.stdout or _dash(request.arguments))
         if wants_stdout and len(session.jobs) > 1:

@@ -81,20 +81,32 @@ class RunRequest:
     port: int | None = None
     out: str | None = None
     shell: bool = False
+    from_pod: str | None = None
+    to_pod: str | None = None
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        return _keywords(self, "tool", "arguments", "for_", "stdout", "destination", "port", "out", "shell")
+        return _keywords(
+            self, "tool", "arguments", "for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod"
+        )
 
     def hold_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.hold(tool, arguments, **keywords)` takes."""
         return _keywords(self, "tool", "arguments", "out", "shell", *_NOT_HELD)
 
+    def pair_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.iperf3(arguments, **keywords)` takes."""
+        names = ("namespace", "context", "kubeconfig", "timer", "max_bytes", "file", "text")
+        return {"from_": self.from_pod, "to": self.to_pod, **{name: getattr(self, name) for name in names}}
+
+
+# What a face does itself, or another function than `run`.
+_NOT_RUN = ("for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod")
 
 # What limits or shapes the output of a tool that runs, which a change that is held has not.
 _NOT_HELD = (
     "timer", "max_bytes", "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
-    "port",
+    "port", "from_pod", "to_pod",
 )  # fmt: skip
 
 
@@ -432,6 +444,8 @@ _packets = _options(
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--for", "for_", type=_Duration(), help="Take back after this long what the tool altered: 30s, 2m."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
+    click.option("--from", "from_pod", type=_Value("pod"), help="iperf3: the pod that its client runs in."),
+    click.option("--to", "to_pod", type=_Value("pod"), help="iperf3: the pod that its server runs in, meanwhile."),
 )
 
 
@@ -465,6 +479,8 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
             raise click.UsageError(f"-a {text!r}: {str(error).lower()}") from error
     values["filter"] = values.pop("filter_")
     _one_place(values)
+    if values["from_pod"] is not None or values["to_pod"] is not None:
+        _check_pair(tool, values)
     if values["file"] is not None and values["stdout"]:
         raise click.UsageError("-f and -s both say where the output goes: give one of them")
     if values["port"] is not None and values["destination"] is None:
@@ -505,6 +521,19 @@ def _impair(**values: Any) -> ImpairRequest:
     """Delay, lose, double, damage, reorder or slow what leaves a pod, until it is undone."""
     _one_place(values)
     return ImpairRequest(**values)
+
+
+def _check_pair(tool: str | None, values: Mapping[str, Any]) -> None:
+    """Refuse what does not go with the two ends of a measurement."""
+    if tool != "iperf3":
+        raise click.UsageError("--from and --to are for iperf3: --pod names where any other tool runs")
+    if values["from_pod"] is None or values["to_pod"] is None:
+        raise click.UsageError("--from and --to name the two ends: give both")
+    others = ("pod", "selector", "all_namespaces", "container", "pid", "netns", "filter", "interface", "count",
+              "snaplen", "parse", "every", "destination")  # fmt: skip
+    given = [name for name in others if values[name]]
+    if given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} does not go with --from and --to: leave it out")
 
 
 @grammar.command("pods")
@@ -706,9 +735,11 @@ def _applicable(words: Sequence[str], defaults: Mapping[str, object] | None) -> 
     values: dict[str, Any] = dict(defaults or {})
     ours = words[: words.index("--")] if "--" in words else words
     named = {word.split("=", 1)[0] for word in ours}
-    if named & {"--pod", "-l", "--selector", "-A", "--all-namespaces", "--pid", "--netns"}:
+    if named & {"--pod", "-l", "--selector", "-A", "--all-namespaces", "--pid", "--netns", "--from", "--to"}:
         for name in ("pod", "selector", "all_namespaces"):
             values.pop(name, None)
+    if named & {"--from", "--to"}:
+        values.pop("container", None)
     if named & {"--pid", "--netns"}:
         for name in ("namespace", "container", "context", "kubeconfig"):
             values.pop(name, None)
@@ -814,7 +845,7 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
 
     Examples
     --------
-    >>> [each.text for each in complete(["run", "tcpdump"], "--all-")]
+    >>> [each.text for each in complete(["run", "tcpdump"], "--all-n")]
     ['--all-namespaces']
     """
     commands = _MAGIC if magic else _EVERYWHERE

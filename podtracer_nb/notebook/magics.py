@@ -68,6 +68,7 @@ class PodtraceMagics(Magics):
             %podtrace tcpdump --pod web -n demo -- -i eth0 -c 100      packets
             %podtrace tcpdump -a "-i eth0 -c 100" --pod web -n demo    the same
             %podtrace ss --pod web -n demo -- -tn                      lines
+            %podtrace iperf3 --from client --to web -n demo -- -t 5    throughput from pod to pod
             df = %podtrace tcpdump --pod web -- -c 100                 as a value; or: -o df
             %podtrace pods                                             the pods that can be named
             %podtrace ip --pod web --allow-change --for 1m -- addr add 192.0.2.7/24 dev eth0     undone by itself
@@ -266,7 +267,11 @@ class PodtraceMagics(Magics):
         progress = ProgressLine(self._shell, tool, bounded=_bounded(request, arguments))
         banner = None
         try:
-            frame: pd.DataFrame = podtracer_nb.run(tool, arguments, **request.keywords(), progress=progress)
+            frame: pd.DataFrame
+            if request.from_pod is not None:
+                frame = podtracer_nb.iperf3(arguments, **request.pair_keywords(), progress=progress)
+            else:
+                frame = podtracer_nb.run(tool, arguments, **request.keywords(), progress=progress)
             banner = display.of_run(frame, self.defaults)
         except KeyboardInterrupt:
             # `run` answers the first interrupt with what it has: this one came before the start, or was the second.

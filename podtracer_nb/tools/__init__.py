@@ -11,6 +11,7 @@ from podtracer_nb.tools.large import read_parquet, scan, to_parquet
 from podtracer_nb.tools.registry import list_tools
 from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session, Task
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
+from podtracer_nb.tools.throughput import iperf3
 from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "doctor",
     "hold",
     "impair",
+    "iperf3",
     "list_tools",
     "pods",
     "read_parquet",

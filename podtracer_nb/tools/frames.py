@@ -66,6 +66,9 @@ def settle(job: Job) -> dict[str, Any]:
             f"{job.gone or last_line(stderr)}",
             provenance,
         )
+    known = job.tool.diagnose(job.run.stderr) if failed and not status.bytes else None
+    if known is not None:
+        raise known
     if failed:
         line = f"{job.tool.name} ended with exit status {status.exit_code}"
         said = last_line(job.run.stderr) if job.run.stderr.strip() else ""
@@ -95,9 +98,18 @@ def _table(job: Job) -> pd.DataFrame:
     if parse is None:
         return _lines(job)
     counted = job.count = Counted()
-    for output in job.run.events():
-        counted.bytes += len(output.data)
+    gathering = job.command.gather() if job.command.gather is not None else None
+    try:
+        for output in job.run.events():
+            counted.bytes += len(output.data)
+            if gathering is not None and output.stream == "stdout":
+                gathering.add(output.data)
+        gathered = gathering.parsed() if gathering is not None else None
+    except Unreadable:
+        gathered = None  # the whole is read once more below, and says what it is
     status = job.run.wait()
+    if gathered is not None:
+        return made(gathered)
     text = Text(
         job.task.arguments,
         job.recording.read_bytes().decode("utf-8", errors="replace"),
@@ -135,6 +147,7 @@ def made(parsed: Parsed) -> pd.DataFrame:
         "units": {each.name: each.unit for each in table.columns if each.unit and each.name in frame},
         "tables": [each.name for each, _ in parsed.tables],
         "facts": dict(parsed.facts),
+        "notes": list(parsed.notes),
     }
     return frame
 

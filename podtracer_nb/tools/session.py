@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,6 +23,7 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, ToolFailed, ToolNotFound
 from podtracer_nb.tools import holding
+from podtracer_nb.tools.inside import resolver
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import sampled
 from podtracer_nb.tools.tool import Change, Command, Options, Tool
@@ -175,6 +177,8 @@ class Job:
                 *self._command_notes(),
                 *self.pin.notices,
                 *self.under,
+                *(line.removeprefix(resolver.NOTE) for line in stderr.splitlines() if line.startswith(resolver.NOTE)),
+                *(line.removeprefix(resolver.NOTE) for line in stderr.splitlines() if line.startswith(resolver.NOTE)),
                 *([self.gone] if self.gone else []),
             ],
         }
@@ -439,13 +443,32 @@ def _started(  # noqa: PLR0917 - one caller
 def _prepared(tool: Tool, task: Task, held: targets.Pin, *, alone: bool) -> tuple[Command, bool]:
     """Return the command, and whether it is sampled."""
     unprivileged = "user" in held.entered or _in_user_namespace()
+    options = replace(task.options, foreign="mnt" in held.entered)
     if task.every is None:
-        return tool.command(task.arguments, task.options, unprivileged), False
+        return _resolving(tool, tool.command(task.arguments, options, unprivileged), held), False
     # With --every, --count counts samples.
-    command = tool.command(task.arguments, replace(task.options, count=None), unprivileged)
+    command = tool.command(task.arguments, replace(options, count=None), unprivileged)
     if not alone and (command.output == "packets" or command.endless):
-        return command, False
-    return sampled(command, task.every, task.options.count), True
+        return _resolving(tool, command, held), False
+    return _resolving(tool, sampled(command, task.every, task.options.count), held), True
+
+
+def _resolving(tool: Tool, command: Command, held: targets.Pin) -> Command:
+    """Give a tool that looks names up the target's own resolv.conf, where that is another than ours."""
+    if not tool.resolves or "mnt" in held.kinds or "net" not in held.entered:
+        return command
+    try:
+        ours = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        why = f"/etc/resolv.conf, over which the target's would be laid, cannot be read here: {error.strerror}"
+        return replace(command, notes=(*command.notes, why))
+    if held.resolver is None and held.target.netns_path is None:
+        why = f"{held.target.label} has no /etc/resolv.conf that can be read: names are looked up with this machine's"
+        return replace(command, notes=(*command.notes, why))
+    if held.resolver is None or held.resolver == ours:
+        return command
+    words = (sys.executable, "-I", "-S", resolver.__file__, held.resolver)
+    return replace(command, launcher=(*words, *command.launcher))
 
 
 def _installed(tool: Tool) -> None:

@@ -68,8 +68,8 @@ class Table:
     columns: tuple[Column, ...] = ()
     key: tuple[str, ...] = ()
 
-    def frame(self, rows: Sequence[Row]) -> pd.DataFrame:
-        """Return the rows as a frame.
+    def frame(self, rows: Sequence[Row] | pd.DataFrame) -> pd.DataFrame:
+        """Return the rows as a frame; what is one already has its columns' types.
 
         Raises
         ------
@@ -84,6 +84,8 @@ class Table:
         """
         import pandas as pd
 
+        if isinstance(rows, pd.DataFrame):
+            return rows
         described = {column.name: column for column in self.columns}
         present = dict.fromkeys(name for row in rows for name in row)
         data: dict[str, Any] = {}
@@ -133,10 +135,13 @@ class Parsed:
         Rows by table; the first table is the frame that a run returns, the others `df.podtrace.table(NAME)`.
     facts
         What is said of the whole and of no row (loss, a summary), small: it goes into the provenance.
+    notes
+        What the user must not miss, a line each: an error that the tool tells in its output.
     """
 
-    tables: tuple[tuple[Table, Sequence[Row]], ...]
+    tables: tuple[tuple[Table, Sequence[Row] | pd.DataFrame], ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def _array(values: list[Any], column: Column) -> Any:

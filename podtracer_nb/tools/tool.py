@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.tools.inside.hold import filled
 from podtracer_nb.tools.table import Parsed, Table, Text
 
-__all__ = ["Change", "Command", "Options", "Tool", "Variant"]
+__all__ = ["Change", "Command", "Gathering", "Options", "Tool", "Variant"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Options:
         The tool's own printed lines, in place of a table or packets.
     parse
         How lines become a table: `json`, `jsonl`, `csv`, `tsv`, `kv`, `jc:NAME`; in place of what we know of the tool.
+    foreign
+        Whether the program is the target's own, which may be any version (`--ns mnt`), and not this machine's.
     """
 
     filter: str | None = None
@@ -34,10 +36,21 @@ class Options:
     snaplen: int | None = None
     text: bool = False
     parse: str | None = None
+    foreign: bool = False
 
     def given(self) -> tuple[str, ...]:
         """Return the names of those that were given and are a capture's."""
         return tuple(name for name in ("filter", "interface", "count", "snaplen") if getattr(self, name))
+
+
+class Gathering(Protocol):
+    """Reads output while it comes."""
+
+    def add(self, data: bytes) -> None:
+        """Take the next bytes of standard output."""
+
+    def parsed(self) -> Parsed | None:
+        """Return what all of them say; None: only the whole, read at once by `parse`, tells."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +65,8 @@ class Command:
         What standard output carries: `packets` (a capture file's bytes), `table` (what `parse` reads) or `lines`.
     parse
         What the tool wrote → its tables; raises `Unreadable` for a form that it does not know.
+    gather
+        Makes what reads standard output while the tool writes it, in place of `parse` at the end; or None.
     suffix
         Ending of the recording's file name.
     file
@@ -72,6 +87,7 @@ class Command:
     argv: tuple[str, ...]
     output: Literal["packets", "table", "lines"] = "lines"
     parse: Callable[[Text], Parsed] | None = None
+    gather: Callable[[], Gathering] | None = None
     suffix: str = ".txt"
     file: Path | None = None
     check: tuple[str, ...] | None = None
@@ -185,6 +201,8 @@ class Tool:
         What the tool wrote to standard error → the error to raise, or None where it says nothing we know.
     summary
         What the tool wrote to standard error → its own counters.
+    prints
+        Whether `prepare` itself makes the printed lines that `text` asks for, because they need words of their own.
     reports_after
         Text on standard error after which the tool answers SIGUSR1 with its counters; empty: it never does.
     """
@@ -201,6 +219,7 @@ class Tool:
     diagnose: Callable[[str], PodtracerError | None] = lambda _: None
     summary: Callable[[str], dict[str, int]] = lambda _: {}
     reports_after: str = ""
+    prints: bool = False
 
     def command(self, arguments: tuple[str, ...], options: Options, unprivileged: bool) -> Command:
         """Return the argv for what was asked, with `text` and `parse` heeded.
@@ -214,6 +233,9 @@ class Tool:
 
         if options.parse is not None:
             return parsing.command(self.name, arguments, options)
-        if self.prepare is None or (options.text and self.name != "tcpdump"):
+        if self.prepare is None:
             return _plain(self.name)(arguments, options, unprivileged)
-        return self.prepare(arguments, options, unprivileged)
+        prepared = self.prepare(arguments, options, unprivileged)
+        if not options.text or self.prints:
+            return prepared
+        return Command((self.name, *arguments), notes=prepared.notes, endless=prepared.endless)

@@ -185,5 +185,6 @@ TCPDUMP = Tool(
     diagnose=_diagnose,
     summary=_summary,
     reports_after="listening on",
+    prints=True,
 )
 TOOLS = (TCPDUMP,)
