@@ -76,6 +76,10 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "dnsmasq": _program("dnsmasq", "dnsmasq-base"),
     "ping": _program("ping", "iputils-ping"),
     "iproute2": _program("ip", "iproute2"),
+    "busybox": _program("busybox", "busybox-static"),
+    "net-tools": _program("netstat", "net-tools"),
+    "lsof": _program("lsof", "lsof"),
+    "sysctl": _program("sysctl", "procps"),
     "kubectl": _kubectl,
     "cluster": _cluster,
 }

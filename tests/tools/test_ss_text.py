@@ -245,6 +245,7 @@ def read(records: list[str]) -> list[dict[str, Any]]:
 ROWS = read(RECORDS)
 
 
+@settings(deadline=None)
 @given(st.permutations(range(len(RECORDS))), st.integers(1, len(RECORDS)))
 def test_each_record_stands_for_itself(order: list[int], count: int) -> None:
     chosen = order[:count]
@@ -260,7 +261,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.integers(0, len(RECORDS) - 1), st.data())
 def test_damage_gives_no_row_or_leaves_the_others_as_they_are(which: int, data: st.DataObject) -> None:
     record = RECORDS[which]
@@ -287,7 +288,7 @@ def test_damage_gives_no_row_or_leaves_the_others_as_they_are(which: int, data: 
     assert len(frame) == len(found)
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.text(st.sampled_from(list(" \n\t:()\"',*0123abAB[]%-<>=")), max_size=200), st.booleans())
 def test_nothing_but_unreadable_comes_of_any_text(text: str, headed: bool) -> None:
     try:

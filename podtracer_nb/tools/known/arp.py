@@ -65,9 +65,11 @@ def _rows(text: str) -> list[Row]:
             headed = True
         elif found := _SENTENCE.fullmatch(line.strip()):
             rows.append(_sentence(found))
-        elif headed and words:
+        elif not words or _COUNTED.fullmatch(line.strip()):
+            continue
+        elif headed:
             rows.append(_columns(words))
-        elif words and not _COUNTED.fullmatch(line.strip()):
+        else:
             raise Unreadable(f"{line[:60]!r} is no neighbour")
     return rows
 

@@ -249,6 +249,8 @@ def _as_before(name: str, given: tuple[str, ...], text: str) -> tuple[str, ...] 
             address = _former(name, addresses)
         else:
             return None
+    if address == ("down",):
+        return ("ifconfig", name, "down")
     return ("ifconfig", name, *address, *undo) if address or undo else None
 
 

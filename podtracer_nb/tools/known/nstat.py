@@ -21,7 +21,13 @@ COUNTERS = Table(
     "counters",
     (
         Column("name", "str", "", "IpInReceives, TcpRetransSegs, …: snmp_counter.rst of the kernel, RFC 4293, 4022"),
-        Column("value", "Int64", "", "since the namespace was made; some are gauges: TcpCurrEstab", counter=True),
+        Column(
+            "value",
+            "Int64",
+            "",
+            "since the namespace was made; gauges, as TcpCurrEstab, nstat leaves out",
+            counter=True,
+        ),
     ),
     key=("name",),
 )

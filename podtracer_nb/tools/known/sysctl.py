@@ -59,7 +59,7 @@ def _rows(text: str) -> list[Row]:
         if rows and rows[-1]["name"] == name:
             rows[-1] = {"name": name, "value": f"{rows[-1]['value']}\n{value}", "number": None}
             continue
-        whole = re.fullmatch(r"-?\d{1,19}", value)
+        whole = re.fullmatch(r"-?(0|[1-9][0-9]{0,18})", value)
         number = int(value) if whole and -_LARGEST <= int(value) < _LARGEST else None
         rows.append({"name": name, "value": value, "number": number})
     return rows
