@@ -85,6 +85,9 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "nc": _program("nc", "netcat-openbsd"),
     "ngrep": _program("ngrep", "ngrep"),
     "busybox": _program("busybox", "busybox-static"),
+    "net-tools": _program("netstat", "net-tools"),
+    "lsof": _program("lsof", "lsof"),
+    "sysctl": _program("sysctl", "procps"),
     "kubectl": _kubectl,
     "cluster": _cluster,
 }

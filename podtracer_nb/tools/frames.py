@@ -143,7 +143,7 @@ def made(parsed: Parsed) -> pd.DataFrame:
     table, rows = parsed.tables[0]
     frame = table.frame(rows)
     frame.attrs["podtracer"] = {
-        "table": {"name": table.name, "key": list(table.key)},
+        "table": {"name": table.name, "key": [name for name in table.key if name in frame]},
         "units": {each.name: each.unit for each in table.columns if each.unit and each.name in frame},
         "tables": [each.name for each, _ in parsed.tables],
         "facts": dict(parsed.facts),

@@ -444,10 +444,11 @@ def _prepared(tool: Tool, task: Task, held: targets.Pin, *, alone: bool) -> tupl
     """Return the command, and whether it is sampled."""
     unprivileged = "user" in held.entered or _in_user_namespace()
     options = replace(task.options, foreign="mnt" in held.entered)
-    if task.every is None:
-        return _resolving(tool, tool.command(task.arguments, options, unprivileged), held), False
     # With --every, --count counts samples.
-    command = tool.command(task.arguments, replace(options, count=None), unprivileged)
+    options = options if task.every is None else replace(options, count=None)
+    command = _known_to_it(tool.command(task.arguments, options, unprivileged), held)
+    if task.every is None:
+        return _resolving(tool, command, held), False
     if not alone and (command.output == "packets" or command.endless):
         return _resolving(tool, command, held), False
     return _resolving(tool, sampled(command, task.every, task.options.count), held), True
@@ -469,6 +470,19 @@ def _resolving(tool: Tool, command: Command, held: targets.Pin) -> Command:
         return command
     words = (sys.executable, "-I", "-S", resolver.__file__, held.resolver)
     return replace(command, launcher=(*words, *command.launcher))
+
+
+def _known_to_it(command: Command, held: targets.Pin) -> Command:
+    """Leave out the options that we added where the program there does not know them: busybox's, or an old one."""
+    if command.probe is None:
+        return command
+    try:
+        done = execution.ask(held, [*command.launcher, *command.probe], seconds=_CHECK)
+    except subprocess.TimeoutExpired:
+        return command
+    if done.returncode == 0:
+        return command
+    return replace(command, argv=command.otherwise)
 
 
 def _installed(tool: Tool) -> None:

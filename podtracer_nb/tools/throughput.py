@@ -86,7 +86,7 @@ def iperf3(
         text=text,
     ) as (session, server):
         results = session.each(frames.read_job, progress)
-    frame = gather(session, results)
+    frame = gather(session.jobs, results)
     frame.attrs["podtracer"]["server"] = server
     return frame
 

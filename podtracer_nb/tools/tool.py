@@ -73,6 +73,9 @@ class Command:
         Where the recording has to be left because the argv said so, or None.
     check
         An argv that ends at once and fails where this one would (a filter that does not compile), or None.
+    probe, otherwise
+        An argv that ends at once and fails where the program, of another version or make, does not know the options
+        that we added, and the argv in that place. `parse` reads what either writes.
     notes
         What the user should know about how the argv was changed.
     launcher
@@ -91,6 +94,8 @@ class Command:
     suffix: str = ".txt"
     file: Path | None = None
     check: tuple[str, ...] | None = None
+    probe: tuple[str, ...] | None = None
+    otherwise: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     launcher: tuple[str, ...] = ()
     linger: float = 0.0
