@@ -7,14 +7,14 @@ import functools
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools.table import Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Command, Options, refuse_capture_options
 
-__all__ = ["FORMATS", "command", "jc_rows", "json_rows"]
+__all__ = ["FORMATS", "command", "flat", "jc_rows", "json_rows"]
 
 _ROWS = Table("rows")
 
@@ -63,6 +63,24 @@ def json_rows(text: str) -> list[Row]:
 
 def _row(value: Any) -> Row:
     return value if isinstance(value, dict) else {"value": value}
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return an object's members as one row: those of a member that is an object itself carry its name in front.
+
+    Examples
+    --------
+    >>> flat({"dev": "eth0", "stats64": {"rx": {"bytes": 5}}, "flags": ["UP"], "no-carrier": True})
+    {'dev': 'eth0', 'stats64_rx_bytes': 5, 'flags': ['UP'], 'no_carrier': True}
+    """
+    row: dict[str, Any] = {}
+    for name, each in value.items():
+        word = prefix + re.sub(r"\W+", "_", name).strip("_")
+        if isinstance(each, Mapping):
+            row.update(flat(each, f"{word}_"))
+        else:
+            row[word] = each
+    return row
 
 
 def _json_lines(text: str) -> list[Row]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar
@@ -147,7 +147,7 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
-            **({"change": asdict(self.change)} if self.change else {}),
+            **({"change": {"what": self.change.what, "undo": self.change.undo}} if self.change else {}),
             **({"parse": self.task.options.parse} if self.task.options.parse else {}),
             "notes": [
                 *self._command_notes(),
@@ -354,7 +354,21 @@ def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
 
 
 def _prepared(tool: Tool, task: Task, held: targets.Pin) -> Command:
-    return tool.command(task.arguments, task.options, "user" in held.entered or _in_user_namespace())
+    command = tool.command(task.arguments, task.options, "user" in held.entered or _in_user_namespace())
+    return _known_to_it(command, held)
+
+
+def _known_to_it(command: Command, held: targets.Pin) -> Command:
+    """Leave out the options that we added where the program there does not know them: busybox's, or an old one."""
+    if command.probe is None:
+        return command
+    try:
+        done = _ask(held, [*command.launcher, *command.probe])
+    except subprocess.TimeoutExpired:
+        return command
+    if done.returncode == 0:
+        return command
+    return replace(command, argv=command.otherwise)
 
 
 def _installed(tool: Tool) -> None:
@@ -373,15 +387,7 @@ def _check(tool: Tool, command: Command, held: targets.Pin) -> None:
     if command.check is None:
         return
     try:
-        done = subprocess.run(
-            [*held.launcher, *held.nsenter, *command.launcher, *command.check],
-            pass_fds=held.pass_fds,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_CHECK,
-            env={**os.environ, "LC_ALL": "C", "PATH": execution.search_path()},
-            check=False,
-        )
+        done = _ask(held, [*command.launcher, *command.check])
     except subprocess.TimeoutExpired:
         raise ToolFailed(
             f"{tool.name} took more than {_CHECK:.0f} s to compile the filter: does it name a host whose look-up hangs?"
@@ -389,6 +395,19 @@ def _check(tool: Tool, command: Command, held: targets.Pin) -> None:
     if done.returncode != 0:
         stderr = done.stderr.decode("utf-8", errors="replace").strip()
         raise tool.diagnose(stderr) or InputError(f"{tool.name} refuses its arguments: {last_line(stderr)}")
+
+
+def _ask(held: targets.Pin, argv: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Run in the target what ends at once and alters nothing."""
+    return subprocess.run(
+        [*held.launcher, *held.nsenter, *argv],
+        pass_fds=held.pass_fds,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_CHECK,
+        env={**os.environ, "LC_ALL": "C", "PATH": execution.search_path()},
+        check=False,
+    )
 
 
 def last_line(text: str) -> str:

@@ -57,6 +57,9 @@ class Command:
         Where the recording has to be left because the argv said so, or None.
     check
         An argv that ends at once and fails where this one would (a filter that does not compile), or None.
+    probe, otherwise
+        An argv that ends at once and fails where the program, of another version or make, does not know the options
+        that we added, and the argv in that place. `parse` reads what either writes.
     notes
         What the user should know about how the argv was changed.
     launcher
@@ -74,6 +77,8 @@ class Command:
     suffix: str = ".txt"
     file: Path | None = None
     check: tuple[str, ...] | None = None
+    probe: tuple[str, ...] | None = None
+    otherwise: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     launcher: tuple[str, ...] = ()
     linger: float = 0.0
@@ -90,10 +95,23 @@ class Change:
         In words, to be read after "this": `adds an address`.
     undo
         The argv that takes it back, or None where there is none.
+    before, undo_from
+        Where the undo depends on what was there: an argv that shows it and alters nothing, and a function that makes
+        the undo of what that wrote (None: there is no undo after all; InputError: this must not be done).
+    restores
+        Whether the undo brings back what was there before, whatever is there now. Then it is run after a failed change,
+        too, which may have been made in part.
+    told
+        Where the undo depends on what the change itself writes: a regular expression with named groups that is searched
+        there; `{name}` in a word of `undo` stands for what the group matched.
     """
 
     what: str
     undo: tuple[str, ...] | None = None
+    before: tuple[str, ...] | None = None
+    undo_from: Callable[[str], tuple[str, ...] | None] | None = None
+    restores: bool = False
+    told: str = ""
 
 
 @dataclass(frozen=True)
