@@ -76,6 +76,11 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "dnsmasq": _program("dnsmasq", "dnsmasq-base"),
     "ping": _program("ping", "iputils-ping"),
     "iproute2": _program("ip", "iproute2"),
+    "busybox": _program("busybox", "busybox-static"),
+    "ethtool": _program("ethtool", "ethtool"),
+    "conntrack": _program("conntrack", "conntrack"),
+    "nftables": _program("nft", "nftables"),
+    "iptables": _program("iptables", "iptables"),
     "kubectl": _kubectl,
     "cluster": _cluster,
 }

@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from podtracer_nb.errors import InputError
-from podtracer_nb.tools.parsing import json_rows
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
 
 __all__ = ["EVENTS", "UTC", "document", "events", "first", "objects", "scalar", "split", "written_out"]
@@ -101,8 +100,13 @@ def objects(text: str) -> list[dict[str, Any]]:
         It is no list of objects.
     """
     # bridge 6.1 opens the list, and never closes it where the kernel refuses.
-    rows = json_rows("[]" if text.strip() == "[" else text)
-    return [dict(each) for each in rows if each]
+    try:
+        rows = json.loads("[]" if text.strip() in ("", "[") else text)
+    except ValueError as error:
+        raise Unreadable(f"it is no JSON ({error})") from error
+    if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
+        raise Unreadable("its JSON is no list of objects")
+    return [each for each in rows if each]
 
 
 def events(text: Text) -> Parsed:

@@ -11,7 +11,7 @@ from typing import Any
 
 from podtracer_nb.errors import PodtracerError, PrivilegeError
 from podtracer_nb.tools import iproute2
-from podtracer_nb.tools.parsing import flat
+from podtracer_nb.tools.parsing import flat, known_form
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant, refuse_capture_options
 
@@ -129,7 +129,8 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
     def parse(text: Text) -> Parsed:
         if text.stdout.strip() and not iproute2.document(text.stdout):
             raise Unreadable(f"this bridge has no JSON for {kind}")
-        return Parsed(reader(iproute2.objects(text.stdout)))
+        with known_form():
+            return Parsed(reader(iproute2.objects(text.stdout)))
 
     return Command(
         ("bridge", "-j", *arguments),

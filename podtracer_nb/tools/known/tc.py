@@ -16,7 +16,7 @@ from typing import Any
 
 from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError, ToolFailed
 from podtracer_nb.tools import iproute2
-from podtracer_nb.tools.parsing import flat
+from podtracer_nb.tools.parsing import flat, known_form
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant, refuse_capture_options
 
@@ -105,6 +105,7 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
     looks = verb in (*_SHOW, "get") and kind in ("qdisc", "class", "filter", "chain", "actions")
     if not looks or graph or any(each.startswith("-V") for each in given):
         return Command(plain, diagnose=told)
+    counted = any("-statistics".startswith(each) and len(each) > 1 for each in given)
     counts: tuple[str, ...] = () if counted else ("-s",)
     interface = _after(rest, "dev") or None
 
@@ -112,7 +113,8 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
         if text.stdout.strip() and not iproute2.document(text.stdout):
             table, rows = _lines(kind, text.stdout)
         else:
-            table, rows = _objects(kind, iproute2.objects(text.stdout))
+            with known_form():
+                table, rows = _objects(kind, iproute2.objects(text.stdout))
         return Parsed(((table, [{**row, "interface": row.get("interface") or interface} for row in rows]),))
 
     return Command(
@@ -161,7 +163,7 @@ def _filter(each: Mapping[str, Any]) -> Row:
     if "fh" in row:
         row["handle"] = row.pop("fh")
     if isinstance(actions, list):
-        counts = next((one["stats"] for one in actions if "stats" in one), {})
+        counts: Mapping[str, Any] = next((one["stats"] for one in actions if "stats" in one), {})
         row.update({name: counts[name] for name in ("packets", "bytes", "drops") if name in counts})
         row["actions"] = json.dumps(actions)
     return {name: iproute2.scalar(value) for name, value in row.items()}

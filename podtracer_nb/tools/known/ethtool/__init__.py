@@ -16,7 +16,7 @@ from typing import Any
 from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError, ToolFailed
 from podtracer_nb.tools.iproute2 import document, scalar
 from podtracer_nb.tools.known.ethtool import changes
-from podtracer_nb.tools.parsing import flat, json_rows
+from podtracer_nb.tools.parsing import flat, json_rows, known_form
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Command, Options, Tool, Variant, refuse_capture_options
 
@@ -133,7 +133,8 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
         if not text.stdout.strip():
             return Parsed(((_TABLES[command], []),))
         if document(text.stdout):
-            return _document(_TABLES[command], text.stdout)
+            with known_form():
+                return _document(_TABLES[command], text.stdout)
         return Parsed(((_TABLES[command], list(read(text.stdout, name))),))
 
     return Command(("ethtool", *arguments), output="table", parse=parse)

@@ -16,6 +16,7 @@ from podtracer_nb.errors import PodtracerError, PrivilegeError, TargetError
 from podtracer_nb.tools import iproute2
 from podtracer_nb.tools.known.ip import tables, text
 from podtracer_nb.tools.known.ip.changes import CHANGES
+from podtracer_nb.tools.parsing import known_form
 from podtracer_nb.tools.table import Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant, refuse_capture_options
 
@@ -161,7 +162,8 @@ def _reader(kind: str, verb: str, rest: Sequence[str], given: Sequence[str]) -> 
             found = text.READERS[kind](written.stdout)
         else:
             raise Unreadable(f"this ip has no JSON for {kind}")
-        return Parsed(_tables(kind, found, _table_of(verb, rest), family))
+        with known_form():
+            return Parsed(_tables(kind, found, _table_of(verb, rest), family))
 
     return parse
 

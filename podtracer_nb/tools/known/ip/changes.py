@@ -68,8 +68,9 @@ def _route_deleted(own: tuple[str, ...], rest: Sequence[str]) -> Change:
         # Ways through next hop objects are told with what they are made of, which may not be given.
         if "nhid" in shown or "expires" in shown:
             return None
-        shown += [] if "table" in shown else ["table", table]
-        return ("ip", *family, "route", "add", *shown)
+        at = shown.index("nexthop") if "nexthop" in shown else len(shown)
+        named = [] if "table" in shown else ["table", table]
+        return ("ip", *family, "route", "add", *shown[:at], *named, *shown[at:])
 
     return Change("deletes a route", None, asked, undo)
 
@@ -133,7 +134,9 @@ def _link_set(_: tuple[str, ...], rest: Sequence[str]) -> Change | None:
         put = [word for name in settings for word in _was(found[0], name)]
         return ("ip", "link", "set", "dev", device, *put) if put else None
 
-    what = "alters the link" if settings.get("up") != "down" else "takes the link down, and its routes away for good"
+    what = (
+        "alters the link" if settings.get("up") != "down" else "takes the link down, and the routes by it away for good"
+    )
     return Change(what, None, ("ip", "-j", "link", "show", "dev", device), undo, restores=True)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, ToolFailed
 from podtracer_nb.tools.iproute2 import document
 from podtracer_nb.tools.known.nft import ruleset
-from podtracer_nb.tools.parsing import flat
+from podtracer_nb.tools.parsing import flat, known_form
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant, refuse_capture_options
 
@@ -108,7 +108,8 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
         return plain
 
     def parse(text: Text) -> Parsed:
-        found = _document(text.stdout) if document(text.stdout) else ruleset.read(text.stdout)
+        with known_form():
+            found = _document(text.stdout) if document(text.stdout) else ruleset.read(text.stdout)
         if known in ("chains", "tables"):  # names without what is in them
             found.chains = [{**row, "rules": None} for row in found.chains]
             found.tables = [{**row, "chains": None} for row in found.tables]
@@ -124,11 +125,8 @@ def _missing(wanted: str, letters: str) -> tuple[str, ...]:
 
 def _document(text: str) -> ruleset.Ruleset:
     """Return the rows of nft's JSON (libnftables-json(5))."""
-    try:
-        listed = json.loads(text)["nftables"]
-        pairs = [(kind, dict(each)) for one in listed for kind, each in one.items() if kind != "metainfo"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Unreadable(f"it is no JSON of nft ({error})") from error
+    listed = json.loads(text)["nftables"]
+    pairs = [(kind, dict(each)) for one in listed for kind, each in one.items() if kind != "metainfo"]
     found = ruleset.Ruleset()
     chains: dict[tuple[Any, ...], dict[str, Any]] = {}
     tables: list[dict[str, Any]] = []
