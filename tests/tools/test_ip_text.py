@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ def parsed(line: str, stdout: str) -> Parsed:
     return command.parse(Text(words, stdout))
 
 
-def frame(line: str, stdout: str, at: int = 0) -> object:
+def frame(line: str, stdout: str, at: int = 0) -> pd.DataFrame:
     table, rows = parsed(line, stdout).tables[at]
     return table.frame(rows)
 
@@ -50,11 +51,11 @@ src fd00::1 dst fd00::9
 
 def test_states() -> None:
     rows = frame("-s xfrm state", STATE)
-    assert rows.dst.tolist() == ["10.1.0.9", "fd00::9"]  # type: ignore[attr-defined]
-    assert rows.proto.tolist() == ["esp", "ah"] and rows.spi[0] == "0x00000100"  # type: ignore[attr-defined]
-    assert rows["mode"].tolist() == ["tunnel", "transport"]  # type: ignore[index]
-    assert rows.enc[0] == "cbc(aes) 0x2233 (128 bits)"  # type: ignore[attr-defined]
-    assert rows.lifetime_current[0].startswith("84(bytes), 1(packets)")  # type: ignore[attr-defined]
+    assert rows.dst.tolist() == ["10.1.0.9", "fd00::9"]
+    assert rows.proto.tolist() == ["esp", "ah"] and rows.spi[0] == "0x00000100"
+    assert rows["mode"].tolist() == ["tunnel", "transport"]
+    assert rows.enc[0] == "cbc(aes) 0x2233 (128 bits)"
+    assert rows.lifetime_current[0].startswith("84(bytes), 1(packets)")
 
 
 def test_a_vlan_and_a_bond_of_another_machine() -> None:
@@ -68,8 +69,8 @@ def test_a_vlan_and_a_bond_of_another_machine() -> None:
         {},
     ]  # fmt: skip
     rows = frame("-d link", json.dumps(said))
-    assert rows.kind.tolist() == ["vlan", "bond"] and rows.vlan_id.tolist()[0] == 5  # type: ignore[attr-defined]
-    assert rows.bond_mode[1] == "802.3ad" and rows.bond_ad_info_num_ports[1] == 2  # type: ignore[attr-defined]
+    assert rows.kind.tolist() == ["vlan", "bond"] and rows.vlan_id.tolist()[0] == 5
+    assert rows.bond_mode[1] == "802.3ad" and rows.bond_ad_info_num_ports[1] == 2
 
 
 def test_routes_of_newer_versions_keep_what_is_new() -> None:
@@ -77,7 +78,7 @@ def test_routes_of_newer_versions_keep_what_is_new() -> None:
         {"dst": "default", "via": {"family": "inet6", "host": "fe80::1"}, "dev": "eth0", "protocol": "bgp",
          "flags": ["onlink"], "novel": {"thing": 5}, "metrics": [{"mtu": 1400, "advmss": 1360}]},
     ]  # fmt: skip
-    row = frame("route", json.dumps(said)).iloc[0]  # type: ignore[attr-defined]
+    row = frame("route", json.dumps(said)).iloc[0]
     assert (row.gateway, row.interface, row.mtu, row.advmss, row.novel_thing) == ("fe80::1", "eth0", 1400, 1360, 5)
     assert row["flags"] == ["onlink"] and row.family == "inet"
 
@@ -97,10 +98,10 @@ OLD = """\
 
 def test_the_text_of_an_old_ip() -> None:
     rows = frame("addr", OLD)
-    assert rows.address.tolist() == ["172.17.0.2", "10.0.0.1", "fe80::42:acff:fe11:2"]  # type: ignore[attr-defined]
-    assert rows.prefix.tolist() == [16, 32, 64] and rows.valid_lifetime[0] == 86000  # type: ignore[attr-defined]
-    assert rows.peer[1] == "10.0.0.2" and rows["flags"][0] == ["dynamic"]  # type: ignore[attr-defined,index]
-    link = frame("addr", OLD, 1).iloc[0]  # type: ignore[attr-defined]
+    assert rows.address.tolist() == ["172.17.0.2", "10.0.0.1", "fe80::42:acff:fe11:2"]
+    assert rows.prefix.tolist() == [16, 32, 64] and rows.valid_lifetime[0] == 86000
+    assert rows.peer[1] == "10.0.0.2" and rows["flags"][0] == ["dynamic"]
+    link = frame("addr", OLD, 1).iloc[0]
     assert (link.interface, link.link, link.state, link.mtu) == ("eth0", "if7", "UP", 1450)
 
 
@@ -108,8 +109,8 @@ def test_ways_of_a_text() -> None:
     said = "10.8.0.0/16 proto static metric 5 \n"
     said += "\tnexthop via 10.1.0.2 dev v0 weight 1 \n\tnexthop dev v1 weight 3 onlink\n"
     rows = frame("route", said)
-    assert rows.nexthop.tolist() == [0, 1] and rows.weight.tolist() == [1, 3]  # type: ignore[attr-defined]
-    assert rows.interface.tolist() == ["v0", "v1"]  # type: ignore[attr-defined]
+    assert rows.nexthop.tolist() == [0, 1] and rows.weight.tolist() == [1, 3]
+    assert rows.interface.tolist() == ["v0", "v1"]
 
 
 LINES = ("addr", "link", "route", "neigh", "rule", "xfrm state", "xfrm policy", "nexthop", "maddr", "monitor")
