@@ -104,7 +104,7 @@ COUNT = Table("count", (Column("entries", "UInt64", "entries", "how many are in 
 _SHORT = {"L": "list", "G": "get", "D": "delete", "I": "create", "A": "add", "U": "update", "E": "event", "F": "flush"}
 _SHORT |= {"C": "count", "S": "stats", "V": "version", "h": "help"}
 _LOOKS = frozenset(("list", "get", "event", "count", "stats", "version", "help"))
-_LONG = {"--dump": "list", **{f"--{name}": name for name in _SHORT.values()}}
+_LONG = {"--dump": "list", **{f"--{name}": name for name in _SHORT.values() if name != "list"}}
 _TABLES = ("conntrack", "expect", "dying", "unconfirmed")
 # Options with a value that stand in one word with it, or ahead of it.
 _VALUED = "sdrqpftulmcengjwbo"

@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError, ToolFailed
-from podtracer_nb.tools.iproute2 import document, scalar
+from podtracer_nb.tools.iproute2 import document, objects, scalar
 from podtracer_nb.tools.known.ethtool import changes
-from podtracer_nb.tools.parsing import flat, json_rows, known_form
+from podtracer_nb.tools.parsing import flat, known_form
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Command, Options, Tool, Variant, refuse_capture_options
 
@@ -142,7 +142,7 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
 
 def _document(table: Table, text: str) -> Parsed:
     rows: list[Row] = []
-    for each in json_rows(text):
+    for each in objects(text):
         row = {re.sub(r"\W", "_", name): value for name, value in each.items() if name != "ifname"}
         if table is FEATURES:
             for name, value in each.items():
@@ -157,7 +157,8 @@ def _blocks(text: str, head: str, name: str) -> Iterator[Block]:
     """Give an interface's name and its lines; where a line `HEAD NAME:` stands before them, that name."""
     found = list(re.finditer(rf"^(?:{head})(?: for| on)? ?(\S*):[ \t]*$", text, re.MULTILINE))
     if not found:
-        yield name, text.splitlines()
+        yield name, [line for line in text.splitlines() if line.strip()]
+        return
     for each, after in zip(found, [*found[1:], None], strict=True):
         end = after.start() if after else len(text)
         yield each[1] or name, [line for line in text[each.end() : end].splitlines() if line.strip()]

@@ -99,9 +99,9 @@ def _pause(before: str, asked: Sequence[str]) -> list[str]:
 
 def _coalescing(before: str, asked: Sequence[str]) -> list[str]:
     known = dict(re.findall(r"^([a-z][\w-]+): (\d+)\s*$", before, re.MULTILINE))
-    adaptive = re.search(r"^Adaptive RX: (on|off)\s+TX: (on|off)", before, re.MULTILINE)
-    if adaptive:
-        known.update({"adaptive-rx": adaptive[1], "adaptive-tx": adaptive[2]})
+    for way in ("RX", "TX"):
+        adaptive = re.search(rf"^Adaptive.* {way}: (on|off)\b", before, re.MULTILINE)
+        known.update({f"adaptive-{way.lower()}": adaptive[1]} if adaptive else {})
     return _those(known, asked)
 
 
