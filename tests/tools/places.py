@@ -8,6 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pandas as pd
+
+from podtracer_nb.tools import Session, frames
+from podtracer_nb.tools import api as run_api
 from tests.targets.namespaces import holder
 
 
@@ -63,3 +67,26 @@ def neighbour(of: Place, address: str = "10.1.0.2/24") -> Iterator[Place]:
         finally:
             process.stdin.close()  # the end of its input ends cat
             process.wait(10)
+
+
+@dataclass
+class Watched:
+    """A tool that runs until it is stopped."""
+
+    session: Session[object]
+
+    def heard(self) -> bytes:
+        """Return what it has written so far."""
+        return self.session.jobs[0].recording.read_bytes()
+
+    def stopped(self) -> pd.DataFrame:
+        """Stop it, and return its frame."""
+        self.session.stop()
+        return run_api.gather(self.session, self.session.each(frames.read_job))
+
+
+@contextlib.contextmanager
+def watching(at: Place, *line: str) -> Iterator[Watched]:
+    """Run a tool that has no end of its own."""
+    with run_api.open_session([(line[0], line[1:])], pid=at.pid) as session:
+        yield Watched(session)

@@ -18,7 +18,7 @@ from podtracer_nb.tools.known.bridge import TOOLS
 from podtracer_nb.tools.table import Unreadable
 from tests.machine import needs
 from tests.targets.namespaces import until
-from tests.tools.places import Place, place
+from tests.tools.places import Place, place, watching
 
 (BRIDGE,) = TOOLS
 
@@ -81,20 +81,17 @@ def test_where_there_is_nothing_the_table_is_empty(words: tuple[str, ...]) -> No
 @needs("netns", "iproute2")
 def test_a_monitor_tells_of_entries() -> None:
     with place(SETUP) as home:
-        session = podtracer_nb.tools.api.open_session([("bridge", ["monitor", "fdb"])], pid=home.pid)
-        with session:
-            job = session.jobs[0]
+        with watching(home, "bridge", "monitor", "fdb") as watched:
             number = iter(range(10, 99))
 
             def heard() -> bool:
                 home.do("bridge", "fdb", "add", f"02:00:00:00:01:{next(number)}", "dev", "v1", "master", "static")
-                return b"02:00:00:00:01" in job.recording.read_bytes()
+                return b"02:00:00:00:01" in watched.heard()
 
             until(heard)
             home.do("bridge", "fdb", "del", "02:00:00:00:00:09", "dev", "v1", "master")
-            until(lambda: b"Deleted 02:00:00:00:00:09" in job.recording.read_bytes())
-            session.stop()
-            frame = podtracer_nb.tools.api.gather(session, session.each(podtracer_nb.tools.frames.read_job))
+            until(lambda: b"Deleted 02:00:00:00:00:09" in watched.heard())
+            frame = watched.stopped()
         assert frame[frame.deleted].interface.tolist() == ["v1"]
         assert frame.time.notna().all()
 

@@ -17,7 +17,7 @@ from podtracer_nb.tools.known.conntrack import TOOLS
 from podtracer_nb.tools.table import Unreadable
 from tests.machine import needs
 from tests.targets.namespaces import until
-from tests.tools.places import Place, neighbour, place
+from tests.tools.places import Place, neighbour, place, watching
 
 (CONNTRACK,) = TOOLS
 
@@ -100,23 +100,20 @@ class TestReally:
 
     def test_events_as_they_happen(self, wired: tuple[Place, Place]) -> None:
         home, other = wired
-        session = podtracer_nb.tools.api.open_session([("conntrack", ["-E", "-p", "tcp"])], pid=home.pid)
-        with session:
-            job = session.jobs[0]
+        with watching(home, "conntrack", "-E", "-p", "tcp") as watched:
 
             def heard() -> bool:
                 with connection(other):
                     pass
-                return b"NEW" in job.recording.read_bytes()
+                return b"NEW" in watched.heard()
 
             until(heard)
             with connection(other) as port:
                 pass
-            until(lambda: f"sport={port}".encode() in job.recording.read_bytes())
+            until(lambda: f"sport={port}".encode() in watched.heard())
             home.do("conntrack", "-D", "-p", "tcp", "--sport", str(port))
-            until(lambda: b"DESTROY" in job.recording.read_bytes())
-            session.stop()
-            frame = podtracer_nb.tools.api.gather(session, session.each(podtracer_nb.tools.frames.read_job))
+            until(lambda: b"DESTROY" in watched.heard())
+            frame = watched.stopped()
         mine = frame[frame.sport.eq(port)]
         assert mine.event.tolist()[0] == "NEW" and mine.event.tolist()[-1] == "DESTROY"
         assert {"SYN_SENT", "SYN_RECV", "ESTABLISHED"} <= set(mine.state)

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 import podtracer_nb
@@ -17,7 +18,7 @@ from podtracer_nb.tools import Options
 from podtracer_nb.tools.known.ip import OBJECTS, TOOLS
 from tests.machine import needs
 from tests.targets.namespaces import until
-from tests.tools.places import Place, neighbour, place
+from tests.tools.places import Place, neighbour, place, watching
 
 (IP,) = TOOLS
 
@@ -168,26 +169,23 @@ def test_policies_are_read_from_their_text(home: Place, more: tuple[str, ...]) -
 
 def test_a_monitor_tells_what_happens_when_and_to_what() -> None:
     with place() as home:
-        session = podtracer_nb.tools.api.open_session([("ip", ["monitor"])], pid=home.pid)
-        with session:
-            job = session.jobs[0]
+        with watching(home, "ip", "monitor") as watched:
             # It says nothing when it listens; what it says of one address is the sign.
             address = iter(range(1, 200))
 
             def heard() -> bool:
                 home.do("ip", "addr", "add", f"10.3.0.{next(address)}/24", "dev", "lo")
-                return b"10.3.0." in job.recording.read_bytes()
+                return b"10.3.0." in watched.heard()
 
             until(heard)
             home.script("ip link add d0 type veth; ip route add 10.4.0.0/16 dev lo; ip route del 10.4.0.0/16")
-            until(lambda: b"Deleted 10.4.0.0/16" in job.recording.read_bytes())
-            session.stop()
-            frame = podtracer_nb.tools.api.gather(session, session.each(podtracer_nb.tools.frames.read_job))
+            until(lambda: b"Deleted 10.4.0.0/16" in watched.heard())
+            frame = watched.stopped()
         assert {"address", "link", "route"} <= set(frame.object)
         routes = frame[frame.object.eq("route") & frame.text.str.contains("10.4.0.0/16")]
         assert routes.deleted.tolist() == [False, True]
         assert frame.time.is_monotonic_increasing and str(frame.time.dtype) == "datetime64[ns, UTC]"
-        assert abs((podtracer_nb.tools.frames.pd.Timestamp.now("UTC") - frame.time.iloc[-1]).total_seconds()) < 60
+        assert abs((pd.Timestamp.now("UTC") - frame.time.iloc[-1]).total_seconds()) < 60
         assert "lo" in set(frame.interface)
 
 

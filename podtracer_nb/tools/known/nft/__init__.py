@@ -109,7 +109,8 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
 
     def parse(text: Text) -> Parsed:
         with known_form():
-            found = _document(text.stdout) if document(text.stdout) else ruleset.read(text.stdout)
+            written = text.stdout
+            found = _document(written) if document(written) else ruleset.read(written, names=known == "tables")
         if known in ("chains", "tables"):  # names without what is in them
             found.chains = [{**row, "rules": None} for row in found.chains]
             found.tables = [{**row, "chains": None} for row in found.tables]

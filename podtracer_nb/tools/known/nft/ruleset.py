@@ -159,8 +159,8 @@ def _statements(text: str) -> Iterator[str]:
         raise Unreadable(f"{whole[0][:60]!r} is never closed")
 
 
-def read(text: str) -> Ruleset:
-    """Return the rows of a listing.
+def read(text: str, *, names: bool = False) -> Ruleset:
+    """Return the rows of a listing; of `list tables`, the `names` of tables without a block.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def read(text: str) -> Ruleset:
     for line in _statements(text):
         head, opened = _TABLE.fullmatch(line), _OBJECT.fullmatch(line)
         if table is None:
-            if head is None:
+            if head is None or bool(head[3]) == names:
                 raise Unreadable(f"{line[:60]!r} is no table of nft")
             row: dict[str, Any] = {"family": head[1], "table": head[2], "handle": head[4], "chains": 0}
             found.tables.append(row)
@@ -224,7 +224,7 @@ def _chain(found: Ruleset, own: dict[str, Any], lines: list[str]) -> None:
         if hook and not rules:
             if not re.fullmatch(r"-?\d+", hook[4].strip()):
                 raise Unreadable(f"the priority {hook[4]!r} is no number")
-            base = {"type": hook[1], "hook": hook[2], "priority": int(hook[4]), "policy": hook[5]}
+            base.update(type=hook[1], hook=hook[2], priority=int(hook[4]), policy=hook[5])
             device = re.search(r"devices? (?:= )?(.*)", hook[3])
             base.update({"device": device[1].replace('"', "")} if device else {})
             continue
