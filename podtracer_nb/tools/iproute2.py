@@ -5,6 +5,7 @@ Source: ip/ip.c, bridge/bridge.c, tc/tc.c and lib/utils.c (`matches`) of iproute
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -110,7 +111,7 @@ def objects(text: str) -> list[dict[str, Any]]:
 
 
 def events(text: Text) -> Parsed:
-    """Read what a monitor wrote with `-ts`; without it, a line's time is when it arrived.
+    """Read what a monitor wrote with `-ts` or `-t`; without, a line's time is when it arrived.
 
     Raises
     ------
@@ -119,10 +120,14 @@ def events(text: Text) -> Parsed:
     """
     rows: list[dict[str, Any]] = []
     arrived = iter([time for time, stream, line in text.lines() if stream == "stdout" and line.strip()])
+    stamped: datetime.datetime | None = None
     for line in text.stdout.splitlines():
         if not line.strip():
             continue
         time = next(arrived, None)
+        if line.startswith("Timestamp: "):
+            stamped = _moment(line)
+            continue
         if line[0].isspace():
             if not rows:
                 raise Unreadable(f"{line[:60]!r} continues what is not there")
@@ -130,8 +135,18 @@ def events(text: Text) -> Parsed:
             continue
         found = _STAMP.fullmatch(line)
         stamp, label, said = found.groups() if found else (None, None, line)
-        rows.append(_event(stamp or time, label, said))
+        rows.append(_event(stamp or stamped or time, label, said))
     return Parsed(((EVENTS, rows),))
+
+
+def _moment(line: str) -> datetime.datetime:
+    """Read what -t writes ahead of each event (lib/utils.c, print_timestamp)."""
+    found = re.fullmatch(r"Timestamp: (\w+ \w+ +\d+ [\d:]+ \d{4}) (\d+) usec", line)
+    try:
+        seconds = datetime.datetime.strptime(found[1] if found else "", "%a %b %d %H:%M:%S %Y")
+    except ValueError as error:
+        raise Unreadable(f"{line[:60]!r} is no time") from error
+    return seconds.replace(tzinfo=datetime.UTC) + datetime.timedelta(microseconds=int(found[2] if found else 0))
 
 
 def _event(time: Any, label: str | None, said: str) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def accounted(home: Place) -> bool:
     return home.do("cat", "/proc/sys/net/netfilter/nf_conntrack_acct").strip() == "1"
 
 
-@needs("netns", "iproute2", "nftables", "conntrack")
+@needs("netns", "iproute2", "nftables", "conntrack", "ping")
 class TestReally:
     @pytest.mark.parametrize("line", ["-L", "--dump", "-L -p tcp", "-L conntrack -f ipv4", "-L -o id"])
     def test_both_directions_of_a_connection(self, wired: tuple[Place, Place], line: str) -> None:
@@ -97,6 +97,13 @@ class TestReally:
         row = frame.iloc[0]
         assert (row.proto, row.type, row.code, row.reply_type) == ("icmp", 8, 0, 0)
         assert row.icmp_id == row.reply_icmp_id and row.id != row.icmp_id and pd.isna(row.sport)
+
+    def test_ipv6_is_told_apart(self, wired: tuple[Place, Place]) -> None:
+        home, _ = wired
+        home.do("ping", "-c", "1", "::1")
+        frame = podtracer_nb.run("conntrack", ["-L", "-f", "ipv6"], pid=home.pid)
+        row = frame[frame.proto.eq("icmpv6") & frame.src.eq("::1")].iloc[0]
+        assert (row.family, row.dst, row.type, row.reply_type) == ("ipv6", "::1", 128, 129)
 
     def test_events_as_they_happen(self, wired: tuple[Place, Place]) -> None:
         home, other = wired
@@ -131,7 +138,7 @@ class TestReally:
 
     def test_nothing_there_is_an_empty_table(self, wired: tuple[Place, Place]) -> None:
         home, _ = wired
-        for line in ("-L expect", "-L -f ipv6", "-L dying"):
+        for line in ("-L expect", "-L -p sctp", "-L dying"):
             frame = podtracer_nb.run("conntrack", line.split(), pid=home.pid)
             assert frame.empty and frame.attrs["podtracer"]["exit_code"] == 0
 

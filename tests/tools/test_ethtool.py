@@ -229,7 +229,7 @@ COMMANDS = ("eth0", "-i eth0", "-k eth0", "-S eth0", "-g eth0", "-l eth0", "-c e
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-@pytest.mark.parametrize("said", ["no line of its\n", "[{", "[1]", "\x00\x01\n"])
+@pytest.mark.parametrize("said", ["no line of its\n", "[{", "[1]", "\x00\x01\n", "Features for eth0:\n"])
 def test_what_is_no_output_of_ethtool_is_never_a_table(line: str, said: str) -> None:
     with pytest.raises(Unreadable):
         parsed(line, said)

@@ -158,7 +158,7 @@ def test_the_other_makes_warning_is_no_rule() -> None:
     assert rules.empty and chains.packets.tolist() == [1]
 
 
-@pytest.mark.parametrize("said", ["Usage: iptables\n", "1 2 3\n", "-X y\n", "\x00\n", "{}\n"])
+@pytest.mark.parametrize("said", ["Usage: iptables\n", "1 2 3\n", "-X y\n", "\x00\n", "{}\n", "num  pkts\n"])
 @pytest.mark.parametrize("line", ["-L", "-S"])
 def test_what_is_no_output_of_iptables_is_never_a_table(line: str, said: str) -> None:
     with pytest.raises(Unreadable):

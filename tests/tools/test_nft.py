@@ -78,7 +78,7 @@ def run(at: Place, line: str) -> pd.DataFrame:
     return podtracer_nb.run("nft", line.split(), pid=at.pid)
 
 
-@needs("netns", "iproute2", "nftables")
+@needs("netns", "iproute2", "nftables", "iptables", "ping")
 class TestReally:
     @pytest.mark.parametrize("line", ["list ruleset", "-a list ruleset", "-n list ruleset inet", "list table inet t"])
     def test_rules_with_their_counters(self, home: Place, line: str) -> None:

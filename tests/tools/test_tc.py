@@ -17,7 +17,8 @@ from podtracer_nb.tools import Options, Text
 from podtracer_nb.tools.known.tc import TOOLS
 from podtracer_nb.tools.table import Unreadable
 from tests.machine import needs
-from tests.tools.places import Place, neighbour, place
+from tests.targets.namespaces import until
+from tests.tools.places import Place, neighbour, place, watching
 
 (TC,) = TOOLS
 
@@ -111,6 +112,24 @@ def test_the_drops_of_a_token_bucket_are_what_it_did_not_send() -> None:
         after = podtracer_nb.run("ip", ["-s", "link", "show", "v1"], pid=other.pid).iloc[0]
         assert row.drops + row.packets + row.qlen == 200 and row.drops >= 190
         assert after.rx_packets - before.rx_packets >= row.packets > 0
+
+
+@needs("netns", "iproute2")
+def test_a_monitor_tells_of_queues() -> None:
+    with place(HTB) as home, watching(home, "tc", "monitor") as watched:
+        limit = iter(range(1, 999))
+
+        def heard() -> bool:
+            home.do("tc", "qdisc", "replace", "dev", "v1", "root", "pfifo", "limit", str(next(limit)))
+            return b"pfifo" in watched.heard()
+
+        until(heard)
+        home.do("tc", "qdisc", "del", "dev", "v1", "root")
+        until(lambda: b"deleted qdisc pfifo" in watched.heard())
+        frame = watched.stopped()
+    assert set(frame.object) == {"qdisc"} and set(frame.interface) == {"v1"}
+    assert frame[frame.deleted].text.iloc[-1].startswith("deleted qdisc pfifo")
+    assert abs((frame.time.iloc[-1] - pd.Timestamp.now("UTC")).total_seconds()) < 60
 
 
 @needs("netns", "iproute2")

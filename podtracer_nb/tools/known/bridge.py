@@ -120,8 +120,11 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
     kind, verb, _rest = _read(arguments)
     plain = ("bridge", *arguments)
     if kind == "monitor":
-        # bridge has -timestamp and no -tshort; a line's time is when it arrives.
-        return Command(plain, output="table", parse=iproute2.events, endless="help" not in words)
+        # bridge has -timestamp, and no -tshort.
+        stamp = () if any(each.startswith("-t") for each in given) else ("-t",)
+        argv = ("bridge", *stamp, *arguments)
+        endless = "help" not in words
+        return Command(argv, output="table", parse=iproute2.events, launcher=iproute2.UTC, endless=endless)
     reader = _READERS.get(kind)
     if reader is None or verb not in (*_SHOW, "get") or any(each.startswith("-V") for each in given):
         return Command(plain)

@@ -164,6 +164,8 @@ def _listing(table: str, asked: str | None, text: Text) -> Parsed:
             rules.append({**row, "target": row["target"] or None, "extra": row["extra"] or ""})
         elif line.strip() and not line.startswith(("num ", "#")):
             raise Unreadable(f"{line[:60]!r} is no line of iptables that we know")
+    if not rules and not chains and re.search(r"^[^#\s]", text.stdout, re.MULTILINE):
+        raise Unreadable("it has neither a chain nor a rule")
     return Parsed(((RULES, rules), (CHAINS, chains)))
 
 

@@ -346,7 +346,12 @@ TOOLS = (
         "iproute2",
         _prepare,
         purpose="queues and their drops; delay and loss",
-        variants=(Variant("qdisc", (QDISCS,)), Variant("class", (CLASSES,)), Variant("filter", (FILTERS,))),
+        variants=(
+            Variant("qdisc", (QDISCS,)),
+            Variant("class", (CLASSES,)),
+            Variant("filter", (FILTERS,)),
+            Variant("monitor", (iproute2.EVENTS,)),
+        ),
         change=_change,
         version=("-V",),
         diagnose=_diagnose,

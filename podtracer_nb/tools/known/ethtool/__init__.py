@@ -135,7 +135,10 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
         if document(text.stdout):
             with known_form():
                 return _document(_TABLES[command], text.stdout)
-        return Parsed(((_TABLES[command], list(read(text.stdout, name))),))
+        rows = list(read(text.stdout, name))
+        if not rows and text.stdout.strip() not in ("no stats available", "No data available"):
+            raise Unreadable("nothing that we know is in it")
+        return Parsed(((_TABLES[command], rows),))
 
     return Command(("ethtool", *arguments), output="table", parse=parse)
 

@@ -107,7 +107,7 @@ ROUTES = Table(
         Column("mtu", "Int64", "bytes", "the path's MTU, where it is set", optional=True),
         Column("flags", "object", "", "onlink, linkdown, dead, …", optional=True),
     ),
-    key=("table", "type", "dst", "metric", "gateway", "interface"),
+    key=("family", "table", "dst", "metric", "interface", "nexthop"),
 )
 NEIGHBOURS = Table(
     "neighbours",
