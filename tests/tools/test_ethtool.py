@@ -200,6 +200,16 @@ def test_pause_frames_as_text_and_as_json() -> None:
         assert (row.interface, row.autonegotiate, row.rx, row.tx) == ("eth0", True, False, True)
 
 
+def test_json_of_later_versions() -> None:
+    """`--json -g` (netlink/rings.c of 6.2) and groups of statistics (netlink/stats.c)."""
+    said = json.dumps([{"ifname": "eth0", "rx-max": 4096, "rx": 512, "tx-max": 4096, "tx": 1024, "tx-push": False}])
+    frame = parsed("--json -g eth0", said).set_index("parameter")
+    assert (frame.current["rx"], frame.maximum["tx"], frame.setting["tx_push"]) == (512, 4096, "off")
+    said = json.dumps([{"ifname": "eth0", "eth-mac": {"FramesTransmittedOK": 7, "OctetsTransmittedOK": 588}}])
+    counters = parsed("--json -S eth0 --all-groups", said).set_index("name")
+    assert counters.value["eth_mac_FramesTransmittedOK"] == 7
+
+
 def test_time_stamping_of_a_card_that_has_a_clock() -> None:
     said = (
         "Time stamping parameters for eth0:\nCapabilities:\n\thardware-transmit     (SOF_TIMESTAMPING_TX_HARDWARE)\n"

@@ -130,13 +130,13 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
     name = names[0]
 
     def parse(text: Text) -> Parsed:
-        if not text.stdout.strip():
+        if text.stdout.strip() in ("", "no stats available", "No data available"):
             return Parsed(((_TABLES[command], []),))
         if document(text.stdout):
             with known_form():
                 return _document(_TABLES[command], text.stdout)
         rows = list(read(text.stdout, name))
-        if not rows and text.stdout.strip() not in ("no stats available", "No data available"):
+        if not rows:
             raise Unreadable("nothing that we know is in it")
         return Parsed(((_TABLES[command], rows),))
 
@@ -144,24 +144,40 @@ def _prepare(arguments: tuple[str, ...], options: Options, _: bool) -> Command:
 
 
 def _document(table: Table, text: str) -> Parsed:
+    """Read `--json`, which 6.1 has for `-k`, `-a` and groups of `-S`, and later versions for more."""
     rows: list[Row] = []
     for each in objects(text):
-        row = {re.sub(r"\W", "_", name): value for name, value in each.items() if name != "ifname"}
+        interface = each.pop("ifname", None)
         if table is FEATURES:
-            for name, value in each.items():
-                if isinstance(value, Mapping):
-                    rows.append({"interface": each.get("ifname"), "feature": name, **value})
-            continue
-        rows.append({"interface": each.get("ifname"), **{name: scalar(value) for name, value in flat(row).items()}})
+            features = [(name, value) for name, value in each.items() if isinstance(value, Mapping)]
+            rows += [{"interface": interface, "feature": name, **value} for name, value in features]
+        elif table is STATISTICS:
+            rows += [{"interface": interface, "name": name, "value": value} for name, value in flat(each).items()]
+        elif table in (RINGS, CHANNELS, COALESCING):
+            rows += _parameters(interface, each)
+        else:
+            rows.append({"interface": interface, **{name: scalar(value) for name, value in flat(each).items()}})
     return Parsed(((table, rows),))
 
 
+def _parameters(interface: Any, each: Mapping[str, Any]) -> list[Row]:
+    """Return a row a parameter; its maximum is a member of its own: `rx-max`."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name, value in flat(each).items():
+        word = name.removesuffix("_max")
+        row = rows.setdefault(word, {"interface": interface, "parameter": word})
+        if isinstance(value, bool) or not isinstance(value, int):
+            row["setting"] = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+        else:
+            row["current" if word == name else "maximum"] = value
+    return list(rows.values())
+
+
 def _blocks(text: str, head: str, name: str) -> Iterator[Block]:
-    """Give an interface's name and its lines; where a line `HEAD NAME:` stands before them, that name."""
+    """Give each interface's name, or the one that was asked for where the heading has none, and its lines."""
     found = list(re.finditer(rf"^(?:{head})(?: for| on)? ?(\S*):[ \t]*$", text, re.MULTILINE))
     if not found:
-        yield name, [line for line in text.splitlines() if line.strip()]
-        return
+        raise Unreadable("its heading is not there")
     for each, after in zip(found, [*found[1:], None], strict=True):
         end = after.start() if after else len(text)
         yield each[1] or name, [line for line in text[each.end() : end].splitlines() if line.strip()]
@@ -183,10 +199,6 @@ def _boolean(value: str) -> bool | None:
 
 
 def _settings(text: str, name: str) -> Iterator[Row]:
-    if text.strip() == "No data available":
-        return
-    if "Settings for" not in text:
-        raise Unreadable("it has no settings")
     for interface, lines in _blocks(text, "Settings", name):
         row: dict[str, Any] = {"interface": interface}
         last = ""
@@ -234,8 +246,6 @@ def _features(text: str, name: str) -> Iterator[Row]:
 
 
 def _statistics(text: str, name: str) -> Iterator[Row]:
-    if "no stats available" in text:
-        return
     for interface, lines in _blocks(text, r"(?:NIC|PHY) statistics|Standard stats", name):
         for line in lines:
             found = re.fullmatch(r"\s*(\S.*?): *(\d+|0x[\da-f]+)", line)
@@ -259,8 +269,6 @@ def _numbers(head: str, text: str, name: str) -> Iterator[Row]:
                 row[part] = int(value)
             elif value not in ("n/a", ""):
                 row["setting"] = value
-        if not rows:
-            raise Unreadable("it has no parameters")
         yield from rows.values()
 
 
@@ -317,6 +325,8 @@ def _module(text: str, name: str) -> Iterator[Row]:
         if not line.strip():
             continue
         word, value = _pair(line)
+        if re.search(r" for \S+$", word) and not value:
+            raise Unreadable(f"{line[:60]!r} is of another command")
         number = re.match(r"-?\d+(?:\.\d+)?(?![\dx.])", value)
         yield {"interface": name, "field": word, "value": value, "number": float(number[0]) if number else None}
 
