@@ -167,7 +167,7 @@ def _parameters(interface: Any, each: Mapping[str, Any]) -> list[Row]:
         word = name.removesuffix("_max")
         row = rows.setdefault(word, {"interface": interface, "parameter": word})
         if isinstance(value, bool) or not isinstance(value, int):
-            row["setting"] = {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+            row["setting"] = ("on" if value else "off") if isinstance(value, bool) else value
         else:
             row["current" if word == name else "maximum"] = value
     return list(rows.values())
