@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podtracer_nb
@@ -146,6 +146,7 @@ _INNER = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["link", "fdb", "vlan", "mdb", "vni"]), _INNER)
 def test_any_json_is_a_table_or_said_to_be_none(kind: str, value: object) -> None:
     with contextlib.suppress(Unreadable):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import podtracer_nb
@@ -222,6 +222,7 @@ def test_what_is_no_output_of_conntrack_is_never_a_table(line: str, said: str) -
         parsed(line, said)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["-L", "-E", "-S", "-C", "-L expect"]),
     st.text(st.sampled_from("tcp 6 src=1.d[NEW]\n=:idpor"), max_size=80),

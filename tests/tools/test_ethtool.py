@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import podtracer_nb
@@ -245,6 +245,7 @@ def test_what_is_no_output_of_ethtool_is_never_a_table(line: str, said: str) -> 
         parsed(line, said)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(COMMANDS), st.text(st.sampled_from("Settings for eth0:\n\tRX: 1on[fixed]Speed Mb/s{"), max_size=80)
 )

@@ -267,7 +267,7 @@ def test_abbreviations_are_ips_own(home: Place) -> None:
         ("rule del from 10.1.0.1", "rule"),
         ("neigh add 10.1.0.8 lladdr 02:00:00:00:00:08 dev v0", "neigh show nud permanent"),
         ("neigh del 10.1.0.2 dev v0", "neigh show nud permanent"),
-        ("link add w0 type veth peer name w1", "-br link show type veth"),
+        ("link add w0 type veth peer name w1", "-o link show type veth"),
         ("link set v0 mtu 1300", "-o link show dev v0"),
         ("link set dev v0 promisc on mtu 1200", "-o link show dev v0"),
         ("link set v1 down", "-o link show dev v1"),

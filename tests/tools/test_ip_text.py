@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from podtracer_nb.tools import Options, Parsed, Text
@@ -125,6 +125,7 @@ def test_what_is_no_output_of_ip_is_never_a_table(line: str, said: str) -> None:
             table.frame(rows)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(LINES),
     st.text(alphabet=st.sampled_from('12: eth0@<>UP,/.\\\n\tinet6 dev via[]{}"src='), max_size=80),
@@ -140,6 +141,7 @@ def test_any_text_is_a_table_or_said_to_be_none(line: str, said: str) -> None:
         pass
 
 
+@settings(deadline=None)
 @given(st.sampled_from(LINES[:5]), st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
@@ -155,6 +157,7 @@ def test_any_json_is_a_table_or_said_to_be_none(line: str, value: object) -> Non
         pass
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_a_cut_text_is_a_table_of_less_or_said_to_be_none(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(OLD)))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import podtracer_nb
@@ -165,6 +165,7 @@ def test_what_is_no_output_of_iptables_is_never_a_table(line: str, said: str) ->
         parsed(line, said)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["-L", "-S", "-L INPUT"]),
     st.text(st.sampled_from('Chain INPUT (policy AC 0)\n-A\\"c1*'), max_size=90),

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import podtracer_nb
@@ -297,6 +297,7 @@ def test_what_is_no_output_of_nft_is_never_a_table(said: str) -> None:
             parsed(line, said)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["list ruleset", "list sets", "monitor"]), st.lists(st.sampled_from([
     "table ip x {", "table ip y", "chain c {", "}", "{", "elements = { 1, 2", "set s {", "counter # handle 5", '"', "#",
     "type filter hook input priority 0; policy accept;", "type filter hook input priority filter;", "\t",
@@ -309,6 +310,7 @@ def test_any_lines_are_a_table_or_said_to_be_none(line: str, said: list[str]) ->
         parsed(line, "\n".join(said) + "\n")
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(LISTING) - 3))
 def test_a_cut_listing_is_never_a_table(cut: int) -> None:
     said = LISTING[:cut]
@@ -330,12 +332,14 @@ _VALUES = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(_VALUES)
 def test_any_json_is_a_table_or_said_to_be_none(value: object) -> None:
     with contextlib.suppress(Unreadable):
         parsed("-j list ruleset", json.dumps({"nftables": value}))
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.text(st.characters(blacklist_characters='"{},\n', min_codepoint=33, max_codepoint=126), min_size=1),

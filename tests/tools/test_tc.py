@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import podtracer_nb
@@ -247,6 +247,7 @@ def test_what_is_no_output_of_tc_is_never_a_table(said: str) -> None:
             parsed((kind, "show"), said)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from(["class", "qdisc"]),
     st.text(st.sampled_from("qdisc las htb 1: root rate 5Mbit\n Sent()0b"), max_size=90),
@@ -257,6 +258,7 @@ def test_any_text_is_a_table_or_said_to_be_none(kind: str, said: str) -> None:
         parsed((kind, "show"), said)
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["class", "qdisc", "filter", "chain"]), st.dictionaries(
     st.sampled_from(["kind", "options", "stats", "root", "dev", "handle", "rate", "actions", "fh"]),
     st.none() | st.integers() | st.text(max_size=3) | st.lists(st.integers(), max_size=2)
