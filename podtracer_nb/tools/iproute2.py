@@ -14,7 +14,7 @@ from typing import Any
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
 
-__all__ = ["EVENTS", "UTC", "document", "events", "first", "objects", "scalar", "split", "written_out"]
+__all__ = ["EVENTS", "UTC", "document", "events", "first", "listed", "objects", "scalar", "split", "written_out"]
 
 # A monitor's -ts is local time (lib/utils.c, print_timestamp).
 UTC = ("env", "TZ=UTC0")
@@ -108,6 +108,14 @@ def objects(text: str) -> list[dict[str, Any]]:
     if not isinstance(rows, list) or not all(isinstance(each, dict) for each in rows):
         raise Unreadable("its JSON is no list of objects")
     return [each for each in rows if each]
+
+
+def listed(text: str) -> list[dict[str, Any]]:
+    """Return what `-j` lists; nothing where that is no JSON, for an undo that is then not known."""
+    try:
+        return objects(text)
+    except Unreadable:
+        return []
 
 
 def events(text: Text) -> Parsed:

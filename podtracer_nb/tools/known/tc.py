@@ -280,7 +280,7 @@ def _queue_added(what: str, verb: str, rest: Sequence[str]) -> Change:
 
     def undo_from(before: str) -> tuple[str, ...] | None:
         # The kernel's own, with handle 0:, comes back by itself.
-        there = [each for each in json.loads(before or "[]") if each.get("handle") != "0:"]
+        there = [each for each in iproute2.listed(before) if each.get("handle") != "0:"]
         taken = [each for each in there if place[-1] == ("root" if each.get("root") else each.get("parent"))]
         ingress = [each for each in there if each.get("kind") == place[-1]]
         return None if taken or ingress else undo
@@ -295,7 +295,7 @@ def _filter_added(what: str, rest: Sequence[str]) -> Change:
         return Change(what)
 
     def undo_from(before: str) -> tuple[str, ...] | None:
-        there = {str(each.get("pref")) for each in json.loads(before or "[]")}
+        there = {str(each.get("pref")) for each in iproute2.listed(before)}
         if (pref and pref in there) or (not pref and there):
             return None
         return ("tc", "filter", "del", "dev", device, *place, *(("pref", pref) if pref else ()))

@@ -6,11 +6,11 @@ An `add` of what is there already fails (NLM_F_EXCL of rtnetlink(7)), so that wh
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from podtracer_nb.tools import iproute2
 from podtracer_nb.tools.tool import Change
 
 __all__ = ["CHANGES"]
@@ -33,7 +33,7 @@ def _address_deleted(own: tuple[str, ...], rest: Sequence[str]) -> Change | None
         return None
 
     def undo(before: str) -> tuple[str, ...] | None:
-        found = [each for link in json.loads(before or "[]") for each in link.get("addr_info", ()) if each]
+        found = [each for link in iproute2.listed(before) for each in link.get("addr_info", ()) if each]
         same = [each for each in found if f"{each.get('local')}/{each.get('prefixlen')}" == rest[0]]
         # An address with a lifetime of less than for ever is somebody's who renews it.
         if len(same) != 1 or same[0].get("dynamic"):
@@ -81,7 +81,7 @@ def _neighbour_deleted(own: tuple[str, ...], rest: Sequence[str]) -> Change | No
         return None
 
     def undo(before: str) -> tuple[str, ...] | None:
-        found = [each for each in json.loads(before or "[]") if each and "lladdr" in each]
+        found = [each for each in iproute2.listed(before) if "lladdr" in each]
         if len(found) != 1:
             return None
         state = found[0]["state"][0].lower()
@@ -128,7 +128,7 @@ def _link_set(_: tuple[str, ...], rest: Sequence[str]) -> Change | None:
             return None
 
     def undo(before: str) -> tuple[str, ...] | None:
-        found = [each for each in json.loads(before or "[]") if each]
+        found = iproute2.listed(before)
         if len(found) != 1:
             return None
         put = [word for name in settings for word in _was(found[0], name)]
