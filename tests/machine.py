@@ -88,6 +88,10 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "net-tools": _program("netstat", "net-tools"),
     "lsof": _program("lsof", "lsof"),
     "sysctl": _program("sysctl", "procps"),
+    "ethtool": _program("ethtool", "ethtool"),
+    "conntrack": _program("conntrack", "conntrack"),
+    "nftables": _program("nft", "nftables"),
+    "iptables": _program("iptables", "iptables"),
     "kubectl": _kubectl,
     "cluster": _cluster,
 }

@@ -71,7 +71,8 @@ def settle(job: Job) -> dict[str, Any]:
         raise known
     if failed:
         line = f"{job.tool.name} ended with exit status {status.exit_code}"
-        said = last_line(job.run.stderr) if job.run.stderr.strip() else ""
+        known = (job.command.diagnose or job.tool.diagnose)(job.run.stderr)
+        said = str(known) if known else last_line(job.run.stderr) if job.run.stderr.strip() else ""
         provenance["notes"].append(f"{line}: {said}" if said else line)
     if status.signal and status.reason == "exit" and not job.interrupted:
         provenance["notes"].append(f"{job.tool.name} was killed by signal {status.signal}")

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools.table import Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Command, Options, refuse_capture_options
 
-__all__ = ["FORMATS", "command", "flat", "jc_rows", "json_rows"]
+__all__ = ["FORMATS", "command", "flat", "jc_rows", "json_rows", "known_form"]
 
 _ROWS = Table("rows")
 
@@ -81,6 +82,23 @@ def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             row[word] = each
     return row
+
+
+@contextlib.contextmanager
+def known_form() -> Iterator[None]:
+    """Say that JSON has a form we do not know, where the code inside finds it so.
+
+    Examples
+    --------
+    >>> with known_form():
+    ...     [each["name"] for each in json_rows('[{"nom": 1}]')]
+    Traceback (most recent call last):
+    podtracer_nb.tools.table.Unreadable: its JSON has another form than we know (KeyError: 'name')
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"its JSON has another form than we know ({type(error).__name__}: {error})") from error
 
 
 def _json_lines(text: str) -> list[Row]:

@@ -85,6 +85,8 @@ class Command:
     endless
         Whether it runs until it is stopped: a capture without a count, a server, a monitor. Beside others that end by
         themselves it is stopped when they have ended.
+    diagnose
+        What it wrote to standard error → the error, where that needs the argv; None: as the tool has it.
     """
 
     argv: tuple[str, ...]
@@ -100,6 +102,7 @@ class Command:
     launcher: tuple[str, ...] = ()
     linger: float = 0.0
     endless: bool = False
+    diagnose: Callable[[str], PodtracerError | None] | None = None
 
 
 @dataclass(frozen=True)

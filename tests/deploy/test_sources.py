@@ -158,7 +158,7 @@ def test_the_launcher_s_capabilities_are_permitted_only() -> None:
 def test_the_image_has_the_tools() -> None:
     for package in (
         *("tcpdump", "tshark", "iproute2", "iperf3", "ethtool", "conntrack", "mtr-tiny", "bind9-dnsutils", "nftables"),
-        *("iputils-ping", "util-linux", "netcat-openbsd", "procps"),
+        *("iptables", "iputils-ping", "util-linux", "netcat-openbsd", "procps"),
     ):
         assert re.search(rf"(^|\s){package}(\s|$)", DOCKERFILE), package
 
