@@ -385,7 +385,7 @@ class Reader:
             if got == 0:
                 break
             self._head += part[:got]
-        if not self._head and self._input.trouble is not None:
+        if len(self._head) < HEADER_SIZE and self._input.trouble is not None:
             raise FormatError(f"{self._input.name} cannot be read: {self._input.trouble}")
         self._header = self._format(self._head)
         if self._programs is not None and isinstance(self._header, PcapHeader):
