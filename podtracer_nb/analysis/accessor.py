@@ -10,6 +10,8 @@ import pandas as pd
 
 from podtracer_nb import packets
 from podtracer_nb.analysis.conversations import conversations
+from podtracer_nb.analysis.dissection import dissected
+from podtracer_nb.analysis.provenance import interface_of
 from podtracer_nb.analysis.rate import rate
 from podtracer_nb.analysis.sack import sack_blocks
 from podtracer_nb.errors import CaptureError, InputError
@@ -18,9 +20,6 @@ if TYPE_CHECKING:
     from scapy.packet import Packet
 
 __all__ = ["PodtraceAccessor"]
-
-# Where scapy's own names for a link type's first layer are found: pcap-linktype(7) numbers them.
-_RAW_IP = {12, 14, 101, 228, 229}
 
 
 @pd.api.extensions.register_dataframe_accessor("podtrace")
@@ -82,17 +81,8 @@ class PodtraceAccessor:
         --------
         >>> df.podtrace.packet(1).show()  # doctest: +SKIP
         """
-        from scapy.config import conf
-        from scapy.layers import all as _layers  # noqa: F401  registers the link types
-        from scapy.layers.inet import IP
-        from scapy.layers.inet6 import IPv6
-        from scapy.packet import Raw
-
         data = self.raw(frame, target)
-        linktype = self._linktype(self._row(frame, target))
-        if linktype in _RAW_IP:
-            return IPv6(data) if data[:1] and data[0] >> 4 == 6 else IP(data)  # noqa: PLR2004  the version nibble
-        return conf.l2types.num2layer.get(linktype, Raw)(data)
+        return dissected(data, self._linktype(self._row(frame, target)))
 
     def to_pcap(
         self, path: str | os.PathLike[str], *, format: str | None = None, comments: Mapping[int, str] | None = None
@@ -236,9 +226,9 @@ class PodtraceAccessor:
     def _linktype(self, row: pd.Series[Any]) -> int:
         """Return the link type of a row's packet: in pcapng its interface's."""
         capture = self._capture(row)
-        for each in capture.get("interfaces", ()):
-            if "interface" in row.index and each["name"] == row["interface"]:
-                return int(each["linktype"])
+        interfaces = capture.get("interfaces", ())
+        if interfaces and "interface" in row.index:
+            return int(interface_of(interfaces, row["interface"])["linktype"])
         return int(capture["linktype"])
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from podtracer_nb.analysis.provenance import AT_ONCE, each_packet, sources_of
+from podtracer_nb.analysis.provenance import AT_ONCE, each_packet, interface_of, sources_of
 from podtracer_nb.errors import CaptureError, InputError
 from podtracer_nb.packets.writer import Link, Record, write_capture
 
@@ -68,7 +68,7 @@ def _links(
                 "the frame has no column interface, which tells the packets' link types: read it with that"
             )
         for name in [None] if names is None else list(pd.unique(names[here].astype("str"))):
-            described = next((each for each in interfaces if name in (None, each["name"])), interfaces[0])
+            described = interface_of(interfaces, name)
             label = described["name"] if target is None else f"{target} {described['name']}"
             link = Link(int(described["linktype"]), label, int(described["snaplen"]))
             rows = here if names is None else here & (names.astype("str") == name).to_numpy()

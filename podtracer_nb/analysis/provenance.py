@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from podtracer_nb.errors import CaptureError
 from podtracer_nb.packets import FormatError
 from podtracer_nb.packets.stored import Stored
 
-__all__ = ["AT_ONCE", "each_packet", "sources_of"]
+__all__ = ["AT_ONCE", "each_packet", "interface_of", "sources_of"]
 
+_LINUX_SLL2 = 276
 AT_ONCE = 65_536
 """Rows that are plain numbers at a time, so that memory stays as it is."""
 
@@ -35,6 +36,16 @@ def sources_of(meta: dict[str, Any], frame: pd.DataFrame) -> tuple[list[dict[str
         return files, np.searchsorted(first, frame.index.to_numpy(), side="right") - 1
     recordings = meta.get("recordings")
     return [{**capture, "path": recordings[0] if recordings else capture.get("path")}], np.zeros(len(frame), np.intp)
+
+
+def interface_of(interfaces: Sequence[dict[str, Any]], name: str | None) -> dict[str, Any]:
+    """Return which of a pcapng's interfaces a row is from, by its column `interface`; the first where that is None.
+
+    A packet of LINUX_SLL2 has the number of its own interface in that column, which is none of those listed.
+    """
+    named = [each for each in interfaces if name in (None, each["name"])]
+    cooked = [each for each in interfaces if each["linktype"] == _LINUX_SLL2]
+    return [*named, *cooked, *interfaces][0]
 
 
 def each_packet(meta: dict[str, Any], frame: pd.DataFrame) -> Iterator[bytes]:
