@@ -18,7 +18,7 @@ import pandas as pd
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
 from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
 
-__all__ = ["HEXADECIMAL", "ColumnMemory"]
+__all__ = ["BYTES_PER_ROW", "HEXADECIMAL", "ColumnMemory"]
 
 Array = np.ndarray[Any, Any]
 
@@ -151,6 +151,11 @@ class ColumnMemory:
     def numbered(self) -> bool:
         """Whether the dissector writes the number of each row's packet."""
         return self._numbered
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Memory of one packet's row."""
+        return sum(dtype.itemsize for _, dtype in self._layout)
 
     def number_rows(self, numbered: bool) -> None:
         """Say whether the dissector writes the number of each row's packet; before `grow`."""

@@ -24,7 +24,7 @@ from podtracer_nb.packets.capture_format import (
     PcapHeader,
     linktype_name,
 )
-from podtracer_nb.packets.columns import ColumnMemory
+from podtracer_nb.packets.columns import BYTES_PER_ROW, ColumnMemory
 from podtracer_nb.packets.compression import MAGIC_SIZE, kind_of
 from podtracer_nb.packets.dictionaries import Dictionaries
 from podtracer_nb.packets.pcapng import PcapngFormat
@@ -49,6 +49,8 @@ _GROWTH_UNKNOWN = 2
 _ROWS_TO_EXPECT_FROM = 65_536
 _NO_LIMIT = 1 << 62
 _WORTH_A_THREAD = 8 << 20
+_COMMENT_BYTES = 200  # of one, beside its text
+_ROWS_AT_ONCE = 4096  # until it is looked again how large the dictionaries are
 _HEADROOM = 1 << 18  # room for the first part of a record that goes on in the next buffer
 
 _NOT_A_RECORD = {
@@ -145,6 +147,7 @@ class Reader:
         self._input = Input(self._sources.pop(0))
         self._looked = False
         self._comments: dict[int, str] = {}
+        self._comment_bytes = 0  # about, in Python and in Arrow
         self._files: list[dict[str, Any]] = []
         self._before = 0  # packets of the files before this one
         self._bytes_before = 0
@@ -297,9 +300,13 @@ class Reader:
         if self._header is None:
             self._begin()
 
-    def row_groups(self, rows: int) -> RowGroups:
-        """Return a way to have the packets in groups of `rows` straight from column memory; for nothing else then."""
-        return RowGroups(self, rows)
+    def row_groups(self, rows: int, dictionaries: int) -> RowGroups:
+        """Return a way to have the packets in groups straight from column memory; for nothing else then.
+
+        A group has `rows` rows of the default columns, and fewer the wider its rows are and the nearer its addresses
+        and names come to `dictionaries` bytes, so that each group takes about the same memory.
+        """
+        return RowGroups(self, rows, dictionaries)
 
     @property
     def decapsulated(self) -> bool:
@@ -502,6 +509,7 @@ class Reader:
         text = pcapng.comments(self._dissector.options(), cast(PcapngFormat, self._header).order)
         if text is not None:
             self._comments[self.walked] = text
+            self._comment_bytes += _COMMENT_BYTES + 4 * len(text)
 
     def _refill(self) -> int:
         """Read once, to after the bytes that wait for the rest of their record; return how many came, 0 at the end."""
@@ -696,7 +704,7 @@ class Reader:
 
 
 class RowGroups:
-    """The packets of a reader in groups of equal size, in two memories that take turns.
+    """The packets of a reader in groups of about the same memory, in two memories that take turns.
 
     `fill` dissects into one of them while what is in the other is used up; `turn` exchanges the two.
 
@@ -710,9 +718,10 @@ class RowGroups:
         What codes stand for.
     """
 
-    def __init__(self, reader: Reader, rows: int) -> None:
+    def __init__(self, reader: Reader, rows: int, dictionaries: int) -> None:
         self._reader = reader
-        self._most = rows
+        self._most = rows = max(1, min(rows, rows * BYTES_PER_ROW // max(1, reader._memory.bytes_per_row)))
+        self._most_bytes = dictionaries
         self.dictionaries = reader._dictionaries
         self._other = ColumnMemory(reader._dissector, reader._dictionaries, reader._stored, reader._decap)
         for memory in (self._other, reader._memory):
@@ -740,11 +749,16 @@ class RowGroups:
         An interrupt loses nothing.
         """
         reader = self._reader
-        most = max(1, int(self._most * part))
-        while self.rows < most:
-            if not reader._advance(most - self.rows, pump=reader._input.whole is None):
+        while (left := part - self._taken / self._most_bytes - self.rows / self._most) > 0:
+            rows = min(_ROWS_AT_ONCE, max(1, int(left * self._most)))
+            if not reader._advance(rows, pump=reader._input.whole is None):
                 return False
         return True
+
+    @property
+    def _taken(self) -> int:
+        """About how much memory addresses, names and comments take beyond what they mostly do."""
+        return max(0, self.dictionaries.memory + self._reader._comment_bytes - self._most_bytes // 16)
 
     def release(self) -> None:
         """Hand the pages of the other memory back: what was in it has been used up."""
@@ -756,6 +770,7 @@ class RowGroups:
         reader._forgotten += self.rows
         for number in [each for each in reader._comments if each <= reader.walked]:
             del reader._comments[number]
+        reader._comment_bytes = 0
         reader._dissector.row = reader._dissector.limit = 0
         renewed = self.dictionaries.renew(most)
         if renewed:

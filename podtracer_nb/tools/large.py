@@ -60,9 +60,9 @@ def to_parquet(
     """Write a capture of any size into a folder of Parquet files, in constant memory.
 
     The folder can be read by pandas, DuckDB, Polars and Dask; `part-000000.parquet` in it has no rows but what is known
-    of the capture, the others 1,048,576 rows each in row groups of 262,144. A part gets its name when it is whole, so
-    an interrupt, an error or a full disk leaves valid files only, with all that was read until then but what the disk
-    did not take.
+    of the capture, the others up to 1,048,576 rows each in row groups of up to 262,144. A part gets its name when it is
+    whole, so an interrupt, an error or a full disk leaves valid files only, with all that was read until then but what
+    the disk did not take.
 
     Parameters
     ----------
