@@ -2,7 +2,8 @@
 
 The interpreted dissector and the reader around it are instrumented, so that inputs which reach something new are kept;
 each input is read by both builds, which must agree, and may only warn or refuse (see `test_fuzz.check`): with every
-layer, decapsulated and resynchronised, and with filter, times, sample and columns as `test_fuzz.drawn` draws them. What
+layer, decapsulated and resynchronised, and with filter, times, sample and columns as `test_fuzz.drawn` draws them; and
+its DNS answers, put together from streams of TCP. What
 breaks that is written to the directory `found`, and belongs into the corpus once it is mended.
 """
 
@@ -35,7 +36,7 @@ def main() -> None:
                 if inspect.isfunction(function):
                     setattr(part, name, atheris.instrument_func(function))
     from podtracer_nb.packets import bpf
-    from tests.packets.test_fuzz import check, drawn
+    from tests.packets.test_fuzz import answer, check, drawn
 
     # Each filter is compiled once for a link type, however many of those turn up.
     bpf.program = functools.cache(bpf.program.__wrapped__)
@@ -46,6 +47,7 @@ def main() -> None:
         check(data, layers=everything)
         check(data, layers=everything, decap=True, resync=True)
         check(data, **drawn(data))
+        answer(data)
 
     growing = Path(chosen.found, "corpus")
     growing.mkdir(parents=True, exist_ok=True)
