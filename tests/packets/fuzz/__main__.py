@@ -3,8 +3,8 @@
 The interpreted dissector and the reader around it are instrumented, so that inputs which reach something new are kept;
 each input is read by both builds, which must agree, and may only warn or refuse (see `test_fuzz.check`): with every
 layer, decapsulated and resynchronised, and with filter, times, sample and columns as `test_fuzz.drawn` draws them; and
-its DNS answers, put together from streams of TCP. What
-breaks that is written to the directory `found`, and belongs into the corpus once it is mended.
+its DNS answers are put together. What breaks that is written to the directory `found`, and belongs into the corpus once
+it is mended.
 """
 
 from __future__ import annotations
