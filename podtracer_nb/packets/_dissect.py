@@ -2777,9 +2777,10 @@ class Dissector:
             self.proto_wide[row] = -1
         else:
             self.proto[row] = -1
-        self.ip_version[row] = 0
-        self.ip_ttl[row] = 0
-        self.ip_id[row] = 0
+        if self.want_ip:
+            self.ip_version[row] = 0
+            self.ip_ttl[row] = 0
+            self.ip_id[row] = 0
         self.ip_frag[row] = -1
         self.sport[row] = 0
         self.dport[row] = 0

@@ -19,7 +19,7 @@ import pandas as pd
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
 from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
 
-__all__ = ["HEXADECIMAL", "ColumnMemory"]
+__all__ = ["BYTES_PER_ROW", "HEXADECIMAL", "ColumnMemory"]
 
 Array = np.ndarray[Any, Any]
 
@@ -114,6 +114,9 @@ BYTES_PER_ROW = sum(dtype.itemsize for entry in COLUMNS for _, dtype in _parts(e
 """Memory of one packet's row of all columns that there are by default."""
 
 
+_OUTERMOST = frozenset({"src", "dst", "sport", "dport"})
+
+
 class ColumnMemory:
     """Memory for the rows of one table, given to a dissector and grown on demand.
 
@@ -137,7 +140,9 @@ class ColumnMemory:
         decapsulate: bool = False,
     ) -> None:
         self._columns = columns
-        kept = _needed([*columns, *(LAYERS["tunnel"] if decapsulate else ())])
+        # What a tunnel's outermost header left is read again when what is inside takes its place.
+        outermost = [entry for entry in COLUMNS if entry.name in _OUTERMOST]
+        kept = _needed([*columns, *([*LAYERS["tunnel"], *outermost] if decapsulate else ())])
         self._layout = [part for entry in kept for part in _parts(entry)]
         names = {name for name, _ in self._layout}
         wanted = {entry.name for entry in kept}
@@ -173,6 +178,11 @@ class ColumnMemory:
     def numbered(self) -> bool:
         """Whether the dissector writes the number of each row's packet."""
         return self._numbered
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Memory of one packet's row."""
+        return sum(dtype.itemsize for _, dtype in self._layout)
 
     def number_rows(self, numbered: bool) -> None:
         """Say whether the dissector writes the number of each row's packet; before `grow`."""

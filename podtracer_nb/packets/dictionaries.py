@@ -59,6 +59,9 @@ _NARROW_CODES = {
     "words": 120,
 }
 
+_RENEWED = ("addresses", "macs", "names", "texts")
+_BYTES_OF_ENTRY, _COPIES_OF_TEXT = 500, 6  # as measured
+
 
 class Dictionaries:
     """The tables that the loop interns into, their growth, and the text of every code.
@@ -191,7 +194,7 @@ class Dictionaries:
         No row may be there whose codes belong to the old ones, and the dissector has to be told: `Dissector.renew`.
         """
         renewed = False
-        for table in ("addresses", "macs", "names", "texts"):
+        for table in _RENEWED:
             if self._tables[table].count <= most:
                 continue
             if table in {"names", "texts"}:
@@ -206,6 +209,13 @@ class Dictionaries:
             self._grow(table, _FIRST_SLOTS)
             renewed = True
         return renewed
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes the addresses and names take, here and as text, in Python and in Arrow."""
+        entries = sum(int(self._tables[table].count) for table in _RENEWED)
+        texts = sum(int(self._values[table]["starts"][self._tables[table].count]) for table in ("names", "texts"))
+        return entries * _BYTES_OF_ENTRY + texts * _COPIES_OF_TEXT
 
     def _text_is_full(self, table: str) -> bool:
         if table not in self._text_limits:

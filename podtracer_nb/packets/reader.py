@@ -145,9 +145,13 @@ class Reader(Walk):
             if not more:
                 return
 
-    def row_groups(self, rows: int) -> RowGroups:
-        """Return a way to have the packets in groups of `rows` straight from column memory; for nothing else then."""
-        return RowGroups(self, rows)
+    def row_groups(self, rows: int, dictionaries: int) -> RowGroups:
+        """Return a way to have the packets in groups straight from column memory; for nothing else then.
+
+        A group has `rows` rows of the default columns, and fewer the wider its rows are and the nearer its addresses
+        and names come to `dictionaries` bytes, so that each group takes about the same memory.
+        """
+        return RowGroups(self, rows, dictionaries)
 
     @property
     def decapsulated(self) -> bool:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from podtracer_nb.packets.columns import ColumnMemory
+from podtracer_nb.packets.columns import BYTES_PER_ROW, ColumnMemory
 from podtracer_nb.packets.walk import Walk
 
 __all__ = ["RowGroups"]
 
+_ROWS_AT_ONCE = 4096  # until it is looked again how large the dictionaries are
+
 
 class RowGroups:
-    """The packets of a walk in groups of equal size, in two memories that take turns.
+    """The packets of a walk in groups of about the same memory, in two memories that take turns.
 
     `fill` dissects into one of them while what is in the other is used up; `turn` exchanges the two.
 
@@ -23,9 +25,10 @@ class RowGroups:
         What codes stand for.
     """
 
-    def __init__(self, walk: Walk, rows: int) -> None:
+    def __init__(self, walk: Walk, rows: int, dictionaries: int) -> None:
         self._walk = walk
-        self._most = rows
+        self._most = rows = max(1, min(rows, rows * BYTES_PER_ROW // max(1, walk._memory.bytes_per_row)))
+        self._most_bytes = dictionaries
         self.dictionaries = walk._dictionaries
         self._other = ColumnMemory(walk._dissector, walk._dictionaries, walk._stored, walk._decap)
         for memory in (self._other, walk._memory):
@@ -53,11 +56,16 @@ class RowGroups:
         An interrupt loses nothing.
         """
         walk = self._walk
-        most = max(1, int(self._most * part))
-        while self.rows < most:
-            if not walk._advance(most - self.rows, pump=walk._input.whole is None):
+        while (left := part - self._taken / self._most_bytes - self.rows / self._most) > 0:
+            rows = min(_ROWS_AT_ONCE, max(1, int(left * self._most)))
+            if not walk._advance(rows, pump=walk._input.whole is None):
                 return False
         return True
+
+    @property
+    def _taken(self) -> int:
+        """About how much memory addresses, names and comments take beyond what they mostly do."""
+        return max(0, self.dictionaries.memory + self._walk._comment_bytes - self._most_bytes // 16)
 
     def release(self) -> None:
         """Hand the pages of the other memory back: what was in it has been used up."""
@@ -69,6 +77,7 @@ class RowGroups:
         walk._forgotten += self.rows
         for number in [each for each in walk._comments if each <= walk.walked]:
             del walk._comments[number]
+        walk._comment_bytes = 0
         walk._dissector.row = walk._dissector.limit = 0
         renewed = self.dictionaries.renew(most)
         if renewed:

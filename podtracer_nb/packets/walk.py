@@ -31,6 +31,7 @@ __all__ = ["Walk"]
 
 Octets = bytes  # `Walk.bytes` has the name within the class
 
+_COMMENT_BYTES = 200  # of one, beside its text
 _BUFFER = 1 << 19  # anything from 256 KiB to 2 MiB is as fast, 8 MiB is slower
 _SMALLEST_RECORD = 16
 _FIRST_ROWS = 8192
@@ -84,6 +85,7 @@ class Walk:
         self._bytes_in = 0
         self._input = Input(self._sources.pop(0))
         self._comments: dict[int, str] = {}
+        self._comment_bytes = 0  # about, in Python and in Arrow
         self._files: list[dict[str, Any]] = []
         self._before = 0  # packets of the files before this one
         self._bytes_before = 0
@@ -253,7 +255,7 @@ class Walk:
             if got == 0:
                 break
             self._head += part[:got]
-        if not self._head and self._input.trouble is not None:
+        if len(self._head) < HEADER_SIZE and self._input.trouble is not None:
             raise FormatError(f"{self._input.name} cannot be read: {self._input.trouble}")
         self._header = self._format(self._head)
         if self._programs is not None and isinstance(self._header, PcapHeader):
@@ -371,6 +373,7 @@ class Walk:
         text = pcapng.comments(options, cast(PcapngFormat, self._header).order)
         if text is not None:
             self._comments[number] = text
+            self._comment_bytes += _COMMENT_BYTES + 4 * len(text)
 
     def _refill(self) -> int:
         """Read once, to after the bytes that wait for the rest of their record; return how many came, 0 at the end."""

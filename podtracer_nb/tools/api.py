@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from podtracer_nb import execution, targets
-from podtracer_nb.errors import CaptureError, InputError, PodtracerError
+from podtracer_nb.errors import InputError, PodtracerError
+from podtracer_nb.tools.large import spoken
 from podtracer_nb.tools.session import Job, Progress, Session, Task
 from podtracer_nb.tools.tool import Change, Options
 
@@ -443,25 +444,7 @@ def read_pcap(
     from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born with `df.podtrace`
     from podtracer_nb import packets
 
-    if count is not None and count < 1:
-        raise InputError(f"count={count!r} has to be greater than 0")
-    try:
-        return packets.read(
-            source,
-            count=count,
-            columns=columns,
-            layers=layers,
-            decap=decap,
-            resync=resync,
-            filter=filter,
-            start=start,
-            stop=stop,
-            sample=sample,
-            seed=seed,
-        )
-    except packets.FormatError as error:
-        raise CaptureError(str(error)) from error
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    except OSError as error:
-        raise CaptureError(f"{error.filename or repr(source)}: {error.strerror}") from error
+    with spoken(source):
+        selection = packets.Selection(filter, start, stop, sample, seed)
+        choice = packets.Choice(count, columns, layers, decap, resync, selection)
+        return packets.read(source, **choice.keywords())
