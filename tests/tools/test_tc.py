@@ -154,7 +154,7 @@ def test_a_filter_that_the_kernel_lacks_is_one_line(home: Place) -> None:
     said = str(told("Error: TC classifier not found.\nWe have an error talking to the kernel\n"))
     assert said == "this node's kernel lacks matchall (module cls_matchall): modprobe cls_matchall on the node"
     frame = podtracer_nb.run("tc", ["qdisc", "show", "dev", "nix"], pid=home.pid)
-    assert 'Cannot find device "nix" in the target' in frame.attrs["podtracer"]["notes"][0]
+    assert 'exit status 1: Cannot find device "nix"' in frame.attrs["podtracer"]["notes"][0]
 
 
 @needs("netns", "iproute2")

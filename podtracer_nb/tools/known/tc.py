@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError, ToolFailed
+from podtracer_nb.errors import InputError, PodtracerError, ToolFailed
 from podtracer_nb.tools import iproute2
 from podtracer_nb.tools.parsing import flat, known_form
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
@@ -320,7 +320,7 @@ def _told_of(kind: str, rest: Sequence[str]) -> Callable[[str], PodtracerError |
         unknown = "kind is unknown" in stderr or "TC classifier not found" in stderr
         if wanted and (unknown or ("No such file or directory" in stderr and "Cannot find" not in stderr)):
             return ToolFailed(f"this node's kernel lacks {wanted} (module {module}): modprobe {module} on the node")
-        return _diagnose(stderr)
+        return None
 
     return diagnose
 
@@ -329,15 +329,6 @@ _VALUED = (
     "dev", "handle", "parent", "pref", "prio", "preference", "priority", "protocol", "classid", "chain", "block",
     "estimator", "ingress_block", "egress_block",
 )  # fmt: skip
-
-
-def _diagnose(stderr: str) -> PodtracerError | None:
-    if "Operation not permitted" in stderr:
-        return PrivilegeError("tc may not do that: it needs CAP_NET_ADMIN in the target's network namespace")
-    for line in stderr.splitlines():
-        if line.startswith("Cannot find device"):
-            return TargetError(f"{line.strip()} in the target: `ip link` lists its interfaces")
-    return None
 
 
 TOOLS = (
@@ -354,6 +345,5 @@ TOOLS = (
         ),
         change=_change,
         version=("-V",),
-        diagnose=_diagnose,
     ),
 )

@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from podtracer_nb.errors import PodtracerError, PrivilegeError, TargetError, ToolFailed
+from podtracer_nb.errors import PodtracerError, ToolFailed
 from podtracer_nb.tools import iproute2
 from podtracer_nb.tools.known.ip import tables, text
 from podtracer_nb.tools.known.ip.changes import CHANGES
@@ -212,11 +212,6 @@ def _change(arguments: tuple[str, ...]) -> Change | None:
 def _diagnose(stderr: str) -> PodtracerError | None:
     if "BusyBox" in stderr:
         return ToolFailed("this ip is busybox's, which does not know all of these words: apt-get install iproute2")
-    if "Operation not permitted" in stderr:
-        return PrivilegeError("ip may not do that: it needs CAP_NET_ADMIN in the target's network namespace")
-    for line in stderr.splitlines():
-        if line.startswith(("Cannot find device", "Device ")):
-            return TargetError(f"{line.strip()} in the target: `ip link` lists its interfaces")
     return None
 
 
