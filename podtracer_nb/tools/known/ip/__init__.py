@@ -1,9 +1,9 @@
 """ip(8) of iproute2: addresses, links, routes, neighbours, rules and all else, from its own JSON (`-j`).
 
 It has that since 4.14 (2017). busybox's ip knows no `-j`, nor `-s`, `-d` and `-br`: it is asked first whether it does,
-and what it writes for people is read otherwise, as is `ip xfrm`, which has no JSON at all. Its monitor has none
-either: its lines are told apart by `label` and timed by `-ts`. jc's parsers of ip know a part of the text of two of
-its objects. Source: ip(8) and ip/*.c of iproute2 6.1; read so far: 6.1 and busybox 1.35.
+and what it writes for people is read otherwise, as is `ip xfrm`, which has no JSON at all. Its monitor has none either:
+its lines are told apart by `label` and timed by `-ts`. jc has a parser of the text of routes alone. Source: ip(8) and
+ip/*.c of iproute2 6.1; read so far: 6.1 and busybox 1.35.
 """
 
 from __future__ import annotations
