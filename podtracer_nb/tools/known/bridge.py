@@ -1,7 +1,7 @@
 """bridge(8) of iproute2: a bridge's ports, forwarding database, VLANs and multicast groups, from its JSON (`-j`).
 
-bridge has that since 4.10 for some objects, for all of these since 4.16. Source: bridge(8), bridge/*.c of
-iproute2 6.1.
+Where the kernel refuses a dump, 6.1 writes the beginning of a list and no end, which is read as an empty one. Source:
+bridge(8), bridge/*.c of iproute2 6.1.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """tc(8) of iproute2: queueing disciplines, classes and filters with their counters.
 
-From its own JSON (`-j -s`), which it has since 4.16 for qdiscs and filters; of classes 6.1 has none, and an own parser
-reads their lines (jc has no parser of tc). What each kind adds are columns of its own name. `-s` is added, since a
-queue without its counters says little. Source: tc(8), tc/tc_qdisc.c, tc_class.c, tc_filter.c, tc_util.c of
-iproute2 6.1.
+From its own JSON (`-j -s`); of classes 6.1 has none (later versions have), and an own parser reads their lines (jc has
+no parser of tc). What each kind adds are columns of its own name. `-s` is added, since a queue without its counters
+says little. Source: tc(8), tc/tc_qdisc.c, tc_class.c, tc_filter.c, tc_util.c of iproute2 6.1.
 """
 
 from __future__ import annotations
@@ -147,6 +146,8 @@ def _objects(kind: str, found: list[dict[str, Any]]) -> tuple[Table, list[Row]]:
         # 6.1 says `dev`, `handle`, `kind` of a qdisc; later ones `class` and `handle` of a class.
         row["kind"] = row.pop("class", row.get("kind"))
         row["parent"] = "root" if each.get("root") else row.get("parent")
+        if str(row.get("leaf", "")).startswith("0x"):
+            row["leaf"] = f"{row['leaf'][2:]}:"  # a handle everywhere else
         rows.append({name: iproute2.scalar(value) for name, value in row.items()})
     return {"qdisc": QDISCS, "class": CLASSES}.get(kind, Table(f"{kind.removesuffix('s')}s")), rows
 
