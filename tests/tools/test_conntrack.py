@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import podtracer_nb
 from podtracer_nb.tools import Options, Text
 from podtracer_nb.tools.known.conntrack import TOOLS
+from podtracer_nb.tools.parsing import jc_rows
 from podtracer_nb.tools.table import Unreadable
 from tests.machine import needs
 from tests.targets.namespaces import until
@@ -185,6 +186,19 @@ def test_nat_zones_marks_and_older_versions() -> None:
     assert row.start == pd.Timestamp("2026-01-03 04:05:06", tz="UTC") and pd.isna(row.state)
     assert frame.family.tolist() == ["ipv4", "ipv6", "ipv4", "ipv4"] and frame.status[1] == ["OFFLOAD"]
     assert frame.proto.tolist() == ["udp", "tcp", "unknown", "tcp"]
+
+
+def test_jc_finds_the_same_values() -> None:
+    ours = parsed("-L", NAT)
+    theirs = pd.DataFrame(jc_rows("conntrack", NAT))
+    for name in ("src", "dst", "sport", "dport", "packets", "bytes"):
+        pairs = [(name, f"orig_{name}"), (f"reply_{name}", f"reply_{name}")]
+        for own, other in pairs:
+            assert ours[own].astype("object").where(ours[own].notna(), None).tolist() == [
+                None if pd.isna(each) else (int(each) if isinstance(each, float) else each) for each in theirs[other]
+            ]
+    for own, other in (("proto", "protocol"), ("status", "status"), ("timeout", "timeout")):
+        assert ours[own].tolist() == theirs[other].tolist()
 
 
 def test_events_of_a_flow_that_ends() -> None:

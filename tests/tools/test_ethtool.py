@@ -152,7 +152,7 @@ def test_settings_of_several_interfaces_and_of_real_cards() -> None:
     assert frame.link.tolist() == [False, True] and frame.autonegotiation[0]
 
 
-# ethtool of 5.4 ends here; 6.1 adds the last lines (netlink/rings.c).
+# An older ethtool ends here; 6.1 adds the last lines (netlink/rings.c).
 RINGS = """\
 Ring parameters for eth0:
 Pre-set maximums:

@@ -16,6 +16,7 @@ import podtracer_nb
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools import Options, Text
 from podtracer_nb.tools.known.nft import TOOLS, ruleset
+from podtracer_nb.tools.parsing import jc_rows
 from podtracer_nb.tools.table import Unreadable
 from tests.machine import needs
 from tests.targets.namespaces import until
@@ -100,6 +101,19 @@ class TestReally:
         said = home.do("nft", "-j", "list", "table", "inet", "t")
         known = [each["rule"]["handle"] for each in json.loads(said)["nftables"] if "rule" in each]
         assert frame[frame.table.eq("t")].handle.tolist() == known
+
+    def test_jc_finds_the_same_rules_and_elements(self, home: Place) -> None:
+        said = home.do("nft", "-a", "-y", "list", "ruleset")
+        frame = run(home, "list ruleset")
+        theirs = [rule for table in jc_rows("nftables", said) for chain in table["chains"] for rule in chain["rules"]]
+        assert frame.rule.tolist() == [each["rule"] for each in theirs]
+        assert frame.handle.tolist() == [each["handle"] for each in theirs]
+        counted = [each["counter_packets"] for each in theirs]
+        assert [None if pd.isna(each) else each for each in frame.packets] == counted
+        sets = frame.podtrace.table("sets").elements.tolist()
+        kept = [len(one["elements"]) for table in jc_rows("nftables", said) for kind in ("sets", "maps")
+                for one in table[kind]]  # fmt: skip
+        assert sorted(sets) == sorted(kept)
 
     def test_chains_sets_elements_and_objects(self, home: Place) -> None:
         frame = run(home, "list ruleset")

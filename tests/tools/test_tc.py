@@ -154,7 +154,7 @@ def test_a_filter_that_the_kernel_lacks_is_one_line(home: Place) -> None:
     said = str(told("Error: TC classifier not found.\nWe have an error talking to the kernel\n"))
     assert said == "this node's kernel lacks matchall (module cls_matchall): modprobe cls_matchall on the node"
     frame = podtracer_nb.run("tc", ["qdisc", "show", "dev", "nix"], pid=home.pid)
-    assert 'Cannot find device "nix" in the target' in frame.attrs["podtracer"]["notes"][0]
+    assert 'exit status 1: Cannot find device "nix"' in frame.attrs["podtracer"]["notes"][0]
 
 
 @needs("netns", "iproute2")
@@ -173,14 +173,14 @@ def parsed(words: tuple[str, ...], stdout: str) -> pd.DataFrame:
 # What later versions write: classes as JSON (tc/tc_class.c after 6.1), netem's and fq_codel's members.
 def test_classes_of_a_later_version() -> None:
     said = [
-        {"class": "htb", "handle": "1:20", "parent": "1:1", "leaf": "20:", "prio": 0, "rate": 625000, "ceil": 625000,
-         "stats": {"bytes": 552, "packets": 8, "drops": 1, "overlimits": 2, "requeues": 0, "backlog": 0, "qlen": 0},
-         "lended": 8, "borrowed": 0, "giants": 0, "tokens": 38950},
+        {"class": "htb", "handle": "1:20", "parent": "1:1", "leaf": "0x20", "prio": 0, "rate": 625000, "ceil": 625000,
+         "stats": {"bytes": 552, "packets": 8, "drops": 1, "overlimits": 2, "requeues": 0, "backlog": 0, "qlen": 0,
+                   "lended": 8, "borrowed": 0, "giants": 0, "tokens": 38950}},
         {"class": "htb", "handle": "1:1", "root": True, "rate": 1250000, "ceil": 2500000},
     ]  # fmt: skip
     frame = parsed(("class", "show", "dev", "v0"), json.dumps(said))
     assert frame.rate.tolist() == [5e6, 1e7] and frame.drops[0] == 1
-    assert frame.parent.tolist() == ["1:1", "root"] and frame.lended[0] == 8
+    assert frame.leaf[0] == "20:" and frame.parent.tolist() == ["1:1", "root"] and frame.lended[0] == 8
 
 
 def test_netem_and_fq_codel() -> None:

@@ -1,7 +1,7 @@
 """bridge(8) of iproute2: a bridge's ports, forwarding database, VLANs and multicast groups, from its JSON (`-j`).
 
-bridge has that since 4.10 for some objects, for all of these since 4.16. Source: bridge(8), bridge/*.c of
-iproute2 6.1.
+Where the kernel refuses a dump, 6.1 writes the beginning of a list and no end, which is read as an empty one. Source:
+bridge(8), bridge/*.c of iproute2 6.1.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from podtracer_nb.errors import PodtracerError, PrivilegeError
 from podtracer_nb.tools import iproute2
 from podtracer_nb.tools.parsing import flat, known_form
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
@@ -211,12 +210,6 @@ def _change(arguments: tuple[str, ...]) -> Change | None:
     return Change(f"alters the {what}", ("bridge", kind, "del", *rest) if exact else None)
 
 
-def _diagnose(stderr: str) -> PodtracerError | None:
-    if "Operation not permitted" in stderr:
-        return PrivilegeError("bridge may not do that: it needs CAP_NET_ADMIN in the target's network namespace")
-    return None
-
-
 TOOLS = (
     Tool(
         "bridge",
@@ -233,6 +226,5 @@ TOOLS = (
         ),
         change=_change,
         version=("-V",),
-        diagnose=_diagnose,
     ),
 )

@@ -1,8 +1,8 @@
 """iptables(8), ip6tables(8), each also by its -legacy and -nft: rules and chains with their counters.
 
 Own parser of `-L -v -x -n --line-numbers` and of `-S -v`, whose words we add: exact numbers, no look-ups of names. It
-has no JSON, and jc's parser rounds nothing but misses rules without a target. A protocol is told by its name, which
-1.8.9 has as a number and others not. Source: iptables(8), iptables/iptables.c and xshared.c of iptables 1.8.9.
+has no JSON, and jc's parser (1.26) shifts the columns of a rule that has no target. A protocol is told by its name,
+which 1.8.9 has as a number and others not. Source: iptables(8), iptables/iptables.c and xshared.c of iptables 1.8.9.
 """
 
 from __future__ import annotations

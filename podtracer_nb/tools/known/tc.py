@@ -1,9 +1,8 @@
 """tc(8) of iproute2: queueing disciplines, classes and filters with their counters.
 
-From its own JSON (`-j -s`), which it has since 4.16 for qdiscs and filters; of classes 6.1 has none, and an own parser
-reads their lines (jc has no parser of tc). What each kind adds are columns of its own name. `-s` is added, since a
-queue without its counters says little. Source: tc(8), tc/tc_qdisc.c, tc_class.c, tc_filter.c, tc_util.c of
-iproute2 6.1.
+From its own JSON (`-j -s`); of classes 6.1 has none (later versions have), and an own parser reads their lines (jc has
+no parser of tc). What each kind adds are columns of its own name. `-s` is added, since a queue without its counters
+says little. Source: tc(8), tc/tc_qdisc.c, tc_class.c, tc_filter.c, tc_util.c of iproute2 6.1.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError, ToolFailed
+from podtracer_nb.errors import InputError, PodtracerError, ToolFailed
 from podtracer_nb.tools import iproute2
 from podtracer_nb.tools.parsing import flat, known_form
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable
@@ -147,6 +146,8 @@ def _objects(kind: str, found: list[dict[str, Any]]) -> tuple[Table, list[Row]]:
         # 6.1 says `dev`, `handle`, `kind` of a qdisc; later ones `class` and `handle` of a class.
         row["kind"] = row.pop("class", row.get("kind"))
         row["parent"] = "root" if each.get("root") else row.get("parent")
+        if str(row.get("leaf", "")).startswith("0x"):
+            row["leaf"] = f"{row['leaf'][2:]}:"  # a handle everywhere else
         rows.append({name: iproute2.scalar(value) for name, value in row.items()})
     return {"qdisc": QDISCS, "class": CLASSES}.get(kind, Table(f"{kind.removesuffix('s')}s")), rows
 
@@ -320,7 +321,7 @@ def _told_of(kind: str, rest: Sequence[str]) -> Callable[[str], PodtracerError |
         unknown = "kind is unknown" in stderr or "TC classifier not found" in stderr
         if wanted and (unknown or ("No such file or directory" in stderr and "Cannot find" not in stderr)):
             return ToolFailed(f"this node's kernel lacks {wanted} (module {module}): modprobe {module} on the node")
-        return _diagnose(stderr)
+        return None
 
     return diagnose
 
@@ -329,15 +330,6 @@ _VALUED = (
     "dev", "handle", "parent", "pref", "prio", "preference", "priority", "protocol", "classid", "chain", "block",
     "estimator", "ingress_block", "egress_block",
 )  # fmt: skip
-
-
-def _diagnose(stderr: str) -> PodtracerError | None:
-    if "Operation not permitted" in stderr:
-        return PrivilegeError("tc may not do that: it needs CAP_NET_ADMIN in the target's network namespace")
-    for line in stderr.splitlines():
-        if line.startswith("Cannot find device"):
-            return TargetError(f"{line.strip()} in the target: `ip link` lists its interfaces")
-    return None
 
 
 TOOLS = (
@@ -354,6 +346,5 @@ TOOLS = (
         ),
         change=_change,
         version=("-V",),
-        diagnose=_diagnose,
     ),
 )

@@ -1,9 +1,9 @@
 """ethtool(8): an interface's settings, driver, offloads and the driver's own counters, as tables.
 
-Own parsers of its text: `--json` of 6.1 is for a few of its commands, and jc knows the settings alone. Where there is
-a JSON (`-k`, and ever more in later versions) it is read when `--json` is among the words. Values that a driver does
-not have are NA ("n/a", "Unknown!"). Source: ethtool(8), ethtool.c and netlink/*.c of ethtool 6.1; 5.4 to 6.1 differ
-in the order of their lines and in what they add.
+Own parsers of its text: `--json` of 6.1 is for a few of its commands, and jc's parser (1.26) finds the settings, and in
+every other command's output nothing. Where there is a JSON (`-k`, and ever more in later versions) it is read when
+`--json` is among the words. Values that a driver does not have are NA ("n/a", "Unknown!"). Source: ethtool(8),
+ethtool.c and netlink/*.c of ethtool 6.1.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """ip(8) of iproute2: addresses, links, routes, neighbours, rules and all else, from its own JSON (`-j`).
 
 It has that since 4.14 (2017). busybox's ip knows no `-j`, nor `-s`, `-d` and `-br`: it is asked first whether it does,
-and what it writes for people is read otherwise, as is `ip xfrm`, which has no JSON at all. Its monitor has none
-either: its lines are told apart by `label` and timed by `-ts`. jc's parsers of ip know a part of the text of two of
-its objects. Source: ip(8) and ip/*.c of iproute2 6.1; read so far: 6.1 and busybox 1.35.
+and what it writes for people is read otherwise, as is `ip xfrm`, which has no JSON at all. Its monitor has none either:
+its lines are told apart by `label` and timed by `-ts`. jc has a parser of the text of routes alone. Source: ip(8) and
+ip/*.c of iproute2 6.1; read so far: 6.1 and busybox 1.35.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from podtracer_nb.errors import PodtracerError, PrivilegeError, TargetError, ToolFailed
+from podtracer_nb.errors import PodtracerError, ToolFailed
 from podtracer_nb.tools import iproute2
 from podtracer_nb.tools.known.ip import tables, text
 from podtracer_nb.tools.known.ip.changes import CHANGES
@@ -212,11 +212,6 @@ def _change(arguments: tuple[str, ...]) -> Change | None:
 def _diagnose(stderr: str) -> PodtracerError | None:
     if "BusyBox" in stderr:
         return ToolFailed("this ip is busybox's, which does not know all of these words: apt-get install iproute2")
-    if "Operation not permitted" in stderr:
-        return PrivilegeError("ip may not do that: it needs CAP_NET_ADMIN in the target's network namespace")
-    for line in stderr.splitlines():
-        if line.startswith(("Cannot find device", "Device ")):
-            return TargetError(f"{line.strip()} in the target: `ip link` lists its interfaces")
     return None
 
 
