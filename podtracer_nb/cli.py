@@ -249,6 +249,8 @@ def _print(job: Job, *, named: bool) -> None:
     before = f"{job.target.label}: " if named else ""
     if job.command.output == "packets":
         _print_packets(job, before)
+    elif job.command.output == "table":
+        _print_table(job, before)
     else:
         _print_lines(job, before)
 
@@ -275,6 +277,22 @@ def _print_lines(job: Job, before: str) -> None:
     for stream, rest in rests.items():
         if rest:
             write(stream, before.encode() + rest + b"\n")
+
+
+def _print_table(job: Job, before: str) -> None:
+    """Print the table that a format makes of the output; the output itself where it makes none."""
+    from podtracer_nb.tools.frames import read_job
+
+    frame = read_job(job)
+    unreadable = "unreadable" in frame.attrs["podtracer"]
+    text = frame.line[frame.stream == "stdout"] if unreadable else frame.to_string(index=False, na_rep="-").splitlines()
+    with _printing:
+        sys.stderr.write(job.run.stderr)
+        for line in text:
+            print(before + line)
+        sys.stdout.flush()
+    if unreadable:
+        _say(before + frame.attrs["podtracer"]["notes"][0])
 
 
 def _print_packets(job: Job, before: str) -> None:
