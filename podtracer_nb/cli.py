@@ -338,6 +338,8 @@ def _print(job: Job, *, named: bool) -> None:
         _print_samples(job, before)
     elif job.command.output == "packets":
         _print_packets(job, before)
+    elif job.command.output == "table":
+        _print_table(job, before)
     else:
         _print_lines(job, before)
 
@@ -381,6 +383,22 @@ def _print_samples(job: Job, before: str) -> None:
             sys.stdout.flush()
             for line in each.stderr.splitlines():
                 _say(before + line)
+
+
+def _print_table(job: Job, before: str) -> None:
+    """Print the table that a format makes of the output; the output itself where it makes none."""
+    from podtracer_nb.tools.frames import read_job
+
+    frame = read_job(job)
+    unreadable = "unreadable" in frame.attrs["podtracer"]
+    text = frame.line[frame.stream == "stdout"] if unreadable else frame.to_string(index=False, na_rep="-").splitlines()
+    with _printing:
+        sys.stderr.write(job.run.stderr)
+        for line in text:
+            print(before + line)
+        sys.stdout.flush()
+    if unreadable:
+        _say(before + frame.attrs["podtracer"]["notes"][0])
 
 
 def _print_packets(job: Job, before: str) -> None:

@@ -66,12 +66,11 @@ def settle(job: Job) -> dict[str, Any]:
             f"{job.gone or last_line(stderr)}",
             provenance,
         )
-    known = job.tool.diagnose(job.run.stderr) if failed and not status.bytes else None
-    if known is not None:
-        raise known
     if failed:
-        line = f"{job.tool.name} ended with exit status {status.exit_code}"
         known = (job.command.diagnose or job.tool.diagnose)(job.run.stderr)
+        if known is not None and not status.bytes:
+            raise known
+        line = f"{job.tool.name} ended with exit status {status.exit_code}"
         said = str(known) if known else last_line(job.run.stderr) if job.run.stderr.strip() else ""
         provenance["notes"].append(f"{line}: {said}" if said else line)
     if status.signal and status.reason == "exit" and not job.interrupted:

@@ -332,7 +332,11 @@ def _made(job: Job, diagnose: Callable[[Job], PodtracerError | None]) -> None:
             why = ENDINGS.get(status.reason, "stopped")
             raise ToolFailed(f"{job.tool.name} in {job.target.label} was {why} before it was done: try again")
         stderr = job.run.stderr
-        raise diagnose(job) or job.tool.diagnose(stderr) or holding.refused(job.tool.name, job.pin, stderr)
+        raise (
+            diagnose(job)
+            or (job.command.diagnose or job.tool.diagnose)(stderr)
+            or holding.refused(job.tool.name, job.pin, stderr)
+        )
     told = job.changed()
     if "error" in told:
         raise ToolFailed(f"{_line(job)} was done in {job.target.label} and stays: {told['error']}; undo it by hand")

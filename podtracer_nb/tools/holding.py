@@ -26,8 +26,10 @@ PATIENCE = hold.PATIENCE
 _PRIVILEGES = ("Operation not permitted", "Permission denied", "must be root")
 
 
-def with_its_undo(change: Change, held: targets.Pin) -> Change:
+def with_its_undo(change: Change, held: targets.Pin, *, needed: bool) -> Change:
     """Ask the target what is there before the change, where its undo depends on that.
+
+    What cannot be asked leaves the change without an undo, unless that is `needed`.
 
     Raises
     ------
@@ -43,6 +45,8 @@ def with_its_undo(change: Change, held: targets.Pin) -> Change:
         asked = execution.ask(held, change.before)
     except subprocess.TimeoutExpired:
         raise ToolFailed(f"{change.before[0]} in {label} did not tell in 10 s what is there now: try again") from None
+    if asked.returncode and not needed:
+        return replace(change, before=None, undo_from=None)
     if asked.returncode:
         raise refused(change.before[0], held, asked.stderr)
     try:

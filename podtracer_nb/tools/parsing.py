@@ -148,7 +148,8 @@ def jc_rows(name: str, text: str) -> list[Row]:
         # jc's parsers raise whatever their code happens to meet.
         raise Unreadable(f"jc's parser {name} fails: {type(error).__name__}: {error}") from error
     rows = [_row(each) for each in (value if isinstance(value, list) else [value] if value else [])]
-    if not rows:
+    if not any(each not in (None, "", [], {}) for row in rows for each in row.values()):
+        # Some of them give an object whose members are all empty.
         raise Unreadable(f"jc's parser {name} finds nothing in it")
     return rows
 

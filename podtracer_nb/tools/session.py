@@ -406,7 +406,7 @@ def _change(tool: Tool, task: Task, allowed: bool, *, hold: float | None) -> Cha
 
 
 def _with_its_undo(change: Change, task: Task, held: targets.Pin, hold: float | None) -> Change:
-    known = holding.with_its_undo(change, held)
+    known = holding.with_its_undo(change, held, needed=hold is not None)
     if hold is not None and known.undo is None:
         line = shlex.join([task.tool, *task.arguments])
         raise InputError(f"this {change.what} in the target, and nothing takes that back: {line}; leave --for out")

@@ -31,7 +31,8 @@ _LOOSE = re.compile(r"(?<=\s)(version|cipher|rxconf|txconf): (\S+)")
 _BPF = re.compile(r"(?<=\s)bpf filter \((\d+)\):\s+((?:0x[0-9a-f]+ \d+ \d+ \d+,\s*)*)")
 _PEERS = re.compile(r"(?<=\s)peers:((?: \d{1,18})*)(?=\s|$)")
 _VIA = re.compile(r"(?<=\s)via (\{\d+,\d+\})")
-_TIMER = re.compile(r"\(([\w-]+),(?:(\d{1,9})min)?(?:(\d{1,9})(?:sec|\.))?(?:(\d{3})ms)?,(\d+)\)")
+# One second and a fifth is 1.200ms in iproute2 6.1, and 1.200sec in 6.15.
+_TIMER = re.compile(r"\(([\w-]+),(?:(\d{1,9})min)?(?:(\d{1,9})sec|(\d{1,9})\.(\d{3})(?:ms|sec)|(\d{3})ms)?,(\d+)\)")
 _SKMEM = re.compile(r"\(r(\d+),rb(\d+),t(\d+),tb(\d+),f(\d+),w(\d+),o(\d+)(?:,bl(\d+))?(?:,d(\d+))?\)")
 _MEM = re.compile(r"\(r(\d+),w(\d+),f(\d+),t(\d+)\)")
 _SHARE = re.compile(r"(\d+)ms(?:\((\d+\.\d+)%\))?")
@@ -270,9 +271,10 @@ def _limited(name: str) -> Callable[[Values, str], None]:
 
 
 def _timer(row: Values, value: str) -> None:
-    name, minutes, seconds, milliseconds, retransmitted = _matched(_TIMER, "timer", value)
+    name, minutes, whole, seconds, thousandths, milliseconds, retransmitted = _matched(_TIMER, "timer", value)
     row["timer"], row["timer_retrans"] = name, retransmitted
-    row["timer_expires"] = (int(minutes or 0) * 60 + int(seconds or 0)) * 1000 + int(milliseconds or 0)
+    seconds = int(minutes or 0) * 60 + int(whole or seconds or 0)
+    row["timer_expires"] = seconds * 1000 + int(thousandths or milliseconds or 0)
 
 
 def _memory(pattern: re.Pattern[str], *names: str) -> Callable[[Values, str], None]:

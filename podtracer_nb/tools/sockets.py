@@ -3,7 +3,7 @@ r"""What ss(8) prints, as rows: one a socket, every value under the field's own 
 A record is a line that begins with the columns of the header; what follows on lines that begin with a tab belongs to
 it, and so does a line that begins like no record: a socket's or a process's name may hold a newline. What is no
 `key:value` and no word that ss has is no output of ss: `Unreadable`. A `key:value` that nobody described is kept.
-Source: misc/ss.c of iproute2 4.9 to 6.6, and the patches to it since.
+Source: misc/ss.c of iproute2 4.9 to 6.6; what 6.1 and 6.15 write.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _ADDRESS = re.compile(
 # A name may hold spaces, and all else; the first reading after which only what ss adds is left is taken. The peer has
 # its name only where ss has to read /proc/net/unix (unix_show()).
 _ADDED = (
-    r" *((?: users:\(\(.*\)\))?(?: proc_ctx=\S+)?(?:\s+skmem:\(\S+\))?(?: [<-]-[->])?"
-    r"(?: ino:\d+ dev:\d+/\d+)?(?: peers:(?: \d+)*)?)\s*"
+    r" *((?: users:\(\(.*\)\))?(?:\s+proc_ctx=\S+)?(?:\s+skmem:\(\S+\))?(?:\s+[<-]-[->])?"
+    r"(?: ino:\d+ dev:\d+/\d+)?(?:\s+peers:(?: \d+)*)?)\s*"
 )
 # It has 108 bytes at most (unix(7)), and stands at the right of its column.
 _UNIX = re.compile(rf" *(\S.{{0,107}}?) (\d+) +(\*) (\d+){_ADDED}", re.DOTALL)

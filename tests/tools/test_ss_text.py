@@ -107,7 +107,7 @@ def test_of_iproute2_3_users_have_no_words() -> None:
 @pytest.mark.parametrize(
     ("written", "milliseconds"),
     [
-        ("", 0), ("200ms", 200), ("007ms", 7), ("1.200ms", 1200), ("9sec", 9000), ("12sec", 12000),
+        ("", 0), ("200ms", 200), ("007ms", 7), ("1.200ms", 1200), ("8.680sec", 8680), ("9sec", 9000), ("12sec", 12000),
         ("1min3sec", 63000), ("1min", 60000), ("119min", 119 * 60000),
     ],
 )  # fmt: skip
@@ -137,6 +137,15 @@ def test_names_of_unix_sockets_of_any_kind(name: str) -> None:
     assert (found["local_address"], found["inode"], found["vfs_inode"]) == (name, 4711, 12)
     assert (found["process"], found["vfs_device"], found["peers"]) == ("my app", "0/65024", [4713, 4714])
     assert "peer_inode" not in found
+
+
+def test_of_iproute2_6_15_details_stand_in_a_column_of_their_own() -> None:
+    found = row(
+        f"{HEADER}u_dgr UNCONN 0      0      @a b:c 12 3239693            * 0       "
+        'users:(("a "b", c=1,pid=",pid=2,fd=3))              <->          \n',
+        "-xape",
+    )
+    assert (found["local_address"], found["process"], found["shutdown"]) == ("@a b:c 12", 'a "b", c=1,pid=', "none")
 
 
 def test_sctp_has_associations_below_its_sockets() -> None:

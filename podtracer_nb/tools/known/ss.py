@@ -3,7 +3,7 @@
 ss has no JSON; jc's parser (1.26) takes no output of one family, no names with spaces and no `-i`. We add `-n`, which
 leaves ports, rates and netlink's numbers exact (with `-r` hosts are still looked up). Not `-O`, which came with 5.2:
 lines that belong together are joined, as the `-i` of every version needs it.
-Source: ss(8) and misc/ss.c of iproute2 4.9 to 6.6; run with 6.1.
+Source: ss(8) and misc/ss.c of iproute2 4.9 to 6.6; run with 6.1 and 6.15.
 """
 
 from __future__ import annotations
