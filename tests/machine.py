@@ -82,6 +82,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "iperf3": _program("iperf3", "iperf3"),
     "dig": _program("dig", "bind9-dnsutils"),
     "curl": _program("curl", "curl"),
+    "openssl": _program("openssl", "openssl"),
     "nc": _program("nc", "netcat-openbsd"),
     "ngrep": _program("ngrep", "ngrep"),
     "busybox": _program("busybox", "busybox-static"),

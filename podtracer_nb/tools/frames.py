@@ -14,6 +14,7 @@ from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born wi
 from podtracer_nb import packets
 from podtracer_nb.errors import CaptureError, InputError, ToolFailed
 from podtracer_nb.targets import departed
+from podtracer_nb.tools.inside import resolver
 from podtracer_nb.tools.lines import Lines
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import Series, samples
@@ -71,7 +72,9 @@ def settle(job: Job) -> dict[str, Any]:
         if known is not None and not status.bytes:
             raise known
         line = f"{job.tool.name} ended with exit status {status.exit_code}"
-        said = str(known) if known else last_line(job.run.stderr) if job.run.stderr.strip() else ""
+        # A note of ours among the tool's words is told by itself.
+        words = "\n".join(each for each in job.run.stderr.splitlines() if not each.startswith(resolver.NOTE))
+        said = str(known) if known else last_line(words) if words.strip() else ""
         provenance["notes"].append(f"{line}: {said}" if said else line)
     if status.signal and status.reason == "exit" and not job.interrupted:
         provenance["notes"].append(f"{job.tool.name} was killed by signal {status.signal}")

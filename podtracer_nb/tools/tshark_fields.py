@@ -55,12 +55,13 @@ _DTYPES = {
 _EPOCH = "frame.time_epoch"
 # The usual ones, the same in every version.
 _USUAL = {
-    **dict.fromkeys(("frame.number", "frame.len", "frame.cap_len", "ip.proto", "ip.ttl", "ip.len", "ip.id",
-                     "ip.version", "ipv6.nxt", "ipv6.hlim", "eth.type", "vlan.id", "tcp.srcport", "tcp.dstport",
-                     "tcp.len", "tcp.stream", "tcp.seq", "tcp.seq_raw", "tcp.ack", "tcp.ack_raw", "tcp.flags",
-                     "tcp.window_size", "tcp.window_size_value", "udp.srcport", "udp.dstport", "udp.length",
-                     "udp.stream", "icmp.type", "icmp.code", "dns.id", "dns.qry.type", "dns.flags.rcode",
-                     "http.response.code"), "Int32"),
+    **dict.fromkeys((
+        "frame.number", "frame.len", "frame.cap_len", "ip.proto", "ip.ttl", "ip.len", "ip.id", "ip.version",
+        "ipv6.nxt", "ipv6.hlim", "eth.type", "vlan.id", "tcp.srcport", "tcp.dstport", "tcp.len", "tcp.stream",
+        "tcp.seq", "tcp.seq_raw", "tcp.ack", "tcp.ack_raw", "tcp.flags", "tcp.window_size", "tcp.window_size_value",
+        "udp.srcport", "udp.dstport", "udp.length", "udp.stream", "icmp.type", "icmp.code", "dns.id", "dns.qry.type",
+        "dns.flags.rcode", "http.response.code",
+    ), "Int32"),
     **dict.fromkeys(("frame.time_delta", "frame.time_delta_displayed", "frame.time_relative", "tcp.time_delta",
                      "tcp.time_relative", "tcp.analysis.ack_rtt", "tcp.analysis.initial_rtt", "dns.time", "http.time"),
                     "Float64"),

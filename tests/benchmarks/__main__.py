@@ -30,7 +30,7 @@ import pandas as pd
 
 from podtracer_nb import packets
 from podtracer_nb.packets import columns
-from tests.benchmarks import capture
+from tests.benchmarks import capture, tshark
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 CORE = ["time", "length", "src", "dst", "proto", "sport", "dport", "tcp_flags", "tcp_seq"]
@@ -328,6 +328,7 @@ def main() -> None:
                 (f"{what}, GB/s", "≥ 0.8", f"{max(rate for rate, _ in runs) / 1e9:.2f}"),
                 (f"{what}, MiB resident at most", "≤ 200", f"{max(resident for _, resident in runs):.0f}"),
             ]
+        rows.append(("tshark -T fields as a table: of tshark's own speed", "≥ 0.95", f"{tshark.ratio(path):.2f}"))
         each = ours / count
         for name, function, part, asked in (
             ("tshark -T fields → read_csv", with_tshark, 100_000, "250, 300"),

@@ -45,7 +45,7 @@ def curl(ways: Way, *words: str) -> pd.DataFrame:
     return podtracer_nb.run("curl", words, pid=ways.client.pid)
 
 
-@needs("netns", "iproute2", "curl")
+@needs("netns", "iproute2", "curl", "openssl")
 class TestAgainstAServer:
     def test_a_transfer_is_a_row_with_its_phases(self, web: Way) -> None:
         frame = curl(web, f"{BASE}/?wait=0.2&size=100000")

@@ -56,23 +56,25 @@ class TestLive:
     def test_packets_of_a_target_with_usual_fields(self, ways: Way) -> None:
         with ways.server.running(sys.executable, servers.__file__, "http", str(PORT)):
             listening(ways.server, PORT)
-            frame = self.captured(ways, "-c", "6", "-f", f"tcp port {PORT}")
-        assert frame["frame.number"].tolist() == [1, 2, 3, 4, 5, 6]
-        assert frame["_ws.col.Source"][0] == CLIENT and frame["_ws.col.Destination"][0] == SERVER
+            frame = self.captured(ways, "-c", "20", "-f", f"tcp port {PORT}")
+        assert frame["frame.number"].tolist() == list(range(1, 21))
+        assert set(frame["_ws.col.Source"]) == set(frame["_ws.col.Destination"]) == {CLIENT, SERVER}
         assert frame["frame.time_epoch"].is_monotonic_increasing
         assert (pd.Timestamp.now("UTC") - frame["frame.time_epoch"]).max() < pd.Timedelta("1min")
-        assert "[SYN]" in frame["_ws.col.Info"][0]
-        assert frame.attrs["podtracer"]["drops"]["captured"] == 6
+        # It may have begun within a connection: twenty packets hold the beginning of one.
+        begun = frame[frame["_ws.col.Info"].str.contains("[SYN]", regex=False)]
+        assert begun["_ws.col.Source"].unique().tolist() == [CLIENT]
+        assert frame.attrs["podtracer"]["drops"]["captured"] == 20
 
     def test_a_capture_can_be_had_as_packets(self, ways: Way, tmp_path: Path) -> None:
         file = tmp_path / "kept.pcapng"
         with ways.server.running(sys.executable, servers.__file__, "http", str(PORT)):
             listening(ways.server, PORT)
-            frame = self.captured(ways, "-c", "4", "-w", str(file), "-f", f"tcp port {PORT}")
-            dumped = self.captured(ways, "-c", "4", "-f", f"tcp port {PORT}", tool="dumpcap")
+            frame = self.captured(ways, "-c", "20", "-w", str(file), "-f", f"tcp port {PORT}")
+            dumped = self.captured(ways, "-c", "20", "-f", f"tcp port {PORT}", tool="dumpcap")
         for each in (frame, dumped):
-            assert each.tcp_flags.tolist()[:3] == ["S", "SA", "A"] and set(each.src) == {CLIENT, SERVER}
-        assert len(podtracer_nb.read_pcap(file)) == 4
+            assert {"S", "SA", "A"} < set(each.tcp_flags) and set(each.src) == {CLIENT, SERVER}
+        assert len(podtracer_nb.read_pcap(file)) == 20
 
     def captured(self, ways: Way, *words: str, tool: str = "tshark") -> pd.DataFrame:
         url = f"http://{SERVER}:{PORT}/"
