@@ -283,9 +283,30 @@ def test_to_kill_sockets_is_a_change(world: World, word: str) -> None:
         podtracer_nb.run("ss", [word, "dst", "127.0.0.1"], pid=world.held.pid)
 
 
-def test_events_run_until_they_are_stopped(world: World) -> None:
-    frame = world.run("-tE", timer=0.5)
+# Connections that come and go for as long as the program lives.
+COMING = """
+import socket, threading
+server = socket.create_server(("127.0.0.1", 9191))
+def connect():
+    while not over.wait(0.01):
+        one = socket.create_connection(server.getsockname())
+        other, _ = server.accept()
+        one.close()
+        other.close()
+over = threading.Event()
+threading.Thread(target=connect, daemon=True).start()
+print("ready", flush=True)
+"""
+
+
+def test_events_run_until_they_are_stopped() -> None:
+    with holder("net") as held, program(held, COMING):
+        frame = podtracer_nb.run("ss", ["-tE"], pid=held.pid, timer=1.5)
     assert frame.attrs["podtracer"]["reason"] == "timer"
+    assert frame.attrs["podtracer"]["notes"] == []
+    assert len(frame) > 3
+    assert set(frame.netid) == {"tcp"}
+    assert ((frame.local_port == 9191) | (frame.peer_port == 9191)).all()
 
 
 def test_names_are_looked_up_only_where_that_is_asked(world: World) -> None:
