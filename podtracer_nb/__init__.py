@@ -31,6 +31,7 @@ from podtracer_nb.errors import (
 
 if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
+    from podtracer_nb.notebook.widgets import browse
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
         doctor,
@@ -61,6 +62,7 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "browse",
     "diff",
     "doctor",
     "list_tools",
@@ -79,6 +81,7 @@ __all__ = [
 
 _HOMES = {
     "Target": "targets",
+    "browse": "notebook.widgets",
     "diff": "analysis",
     "doctor": "tools",
     "pin": "targets",

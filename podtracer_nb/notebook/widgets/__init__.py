@@ -1,0 +1,8 @@
+"""What is steered by hand in a notebook: one widget a file, its JavaScript beside it, nothing from a network.
+
+Each shows itself without a kernel, too, as a table, an SVG or text: in a saved or exported notebook.
+"""
+
+from podtracer_nb.notebook.widgets.packet_list import PacketList, browse
+
+__all__ = ["PacketList", "browse"]
