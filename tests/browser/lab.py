@@ -20,6 +20,17 @@ from playwright.sync_api import Locator, Page, expect
 PATIENCE = 60_000  # ms
 _QUIET = {"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False}}
 
+_ASK = """async (code) => {
+    const asked = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code});
+    let said = "";
+    asked.onIOPub = ({content}) => {
+        said += content.text ?? "";
+        if (content.ename) said += `${content.ename}: ${content.evalue}`;
+    };
+    await asked.done;
+    return said.trim();
+}"""
+
 
 @dataclass(frozen=True)
 class Lab:
@@ -42,9 +53,9 @@ class Lab:
 @contextlib.contextmanager
 def serving(folder: Path, home: Path) -> Iterator[Lab]:
     """Run a JupyterLab, without anything of the user's, until the block ends."""
-    settings = home / "lab" / "settings"
+    settings = home / "config" / "labconfig"
     settings.mkdir(parents=True)
-    (settings / "overrides.json").write_text(json.dumps(_QUIET))
+    (settings / "default_setting_overrides.json").write_text(json.dumps(_QUIET))
     own = {
         "HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data",
         "JUPYTER_RUNTIME_DIR": home / "runtime", "IPYTHONDIR": home / "ipython",
@@ -103,21 +114,11 @@ class Notebook:
 
     def ask(self, code: str) -> str:
         """Run code in the notebook's kernel, and return what it printed."""
-        return str(
-            self.page.evaluate(
-                """async (code) => {
-                    const asked = jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestExecute({code});
-                    let said = "";
-                    asked.onIOPub = ({content}) => {
-                        said += content.text ?? "";
-                        if (content.ename) said += `${content.ename}: ${content.evalue}`;
-                    };
-                    await asked.done;
-                    return said.trim();
-                }""",
-                code,
-            )
-        )
+        return str(self.page.evaluate(f"({_ASK})", code))
+
+    def answers(self, code: str, text: str) -> None:
+        """Wait until code in the kernel prints a text."""
+        self.page.wait_for_function(f"async ([code, text]) => (await ({_ASK})(code)) === text", arg=[code, text])
 
     @property
     def list(self) -> Locator:

@@ -406,8 +406,9 @@ class PacketList {
 
   sort(name) {
     const by = name === "seconds" ? "time" : name;
-    const now = this.state.sort;
-    this.ask("sort", { sort: now === by ? `-${by}` : now === `-${by}` ? "" : by });
+    const now = this.sorting ?? this.state.sort; // a second click may come before the answer to the first
+    this.sorting = now === by ? `-${by}` : now === `-${by}` ? "" : by;
+    this.ask("sort", { sort: this.sorting }).then(() => (this.sorting = undefined));
   }
 
   follow() {
@@ -446,6 +447,8 @@ class PacketList {
     const line = this.pool.find((each) => each.element.contains(event.target));
     if (!line) return;
     if (cell) this.column = Number(cell.dataset.column);
+    if (event.shiftKey) event.preventDefault(); // text is not what is selected here
+    this.grid.focus({ preventScroll: true }); // JupyterLab takes a click with Shift for its cells
     if (event.button === 0 || line.row < Math.min(this.active, this.anchor) || line.row > Math.max(this.active, this.anchor)) this.select(line.row, event.shiftKey);
     else this.later();
   }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -395,6 +396,9 @@ class PacketList(anywidget.AnyWidget):
     def _examine(self, asked: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
         """Look for retransmissions in one block of the frame; the last one tells all views."""
         start = int(asked["block"]) * _EXAMINED
+        if start == 0 and self._packets:
+            # Scapy takes a second or two to load: it is there when the first packet is chosen.
+            threading.Thread(target=importlib.import_module, args=("scapy.layers.all",), daemon=True).start()
         if not self._packets or start >= len(self._frame) or (self._again is not None and start == 0):
             return {"next": None}, []
         found = packet_cells.repeated(self._frame.iloc[start : start + _EXAMINED])

@@ -86,6 +86,7 @@ def conversation(frame: pd.DataFrame, position: int) -> np.ndarray[Any, Any]:
         )
 
     both = side("src", "sport", "dst", "dport") | side("dst", "dport", "src", "sport")
+    both &= frame["tcp_seq"].notna().to_numpy()
     if "target" in frame.columns:
         both &= (frame["target"] == one["target"]).to_numpy()
     return np.flatnonzero(both)
