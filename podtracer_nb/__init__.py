@@ -31,7 +31,7 @@ from podtracer_nb.errors import (
 
 if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
-    from podtracer_nb.notebook.widgets import browse
+    from podtracer_nb.notebook.widgets import browse, ladder, topology
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
         doctor,
@@ -65,6 +65,7 @@ __all__ = [
     "browse",
     "diff",
     "doctor",
+    "ladder",
     "list_tools",
     "load_ipython_extension",
     "pin",
@@ -76,6 +77,7 @@ __all__ = [
     "run_together",
     "scan",
     "to_parquet",
+    "topology",
     "unload_ipython_extension",
 ]
 
@@ -84,6 +86,7 @@ _HOMES = {
     "browse": "notebook.widgets",
     "diff": "analysis",
     "doctor": "tools",
+    "ladder": "notebook.widgets",
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",
@@ -93,6 +96,7 @@ _HOMES = {
     "run_together": "tools",
     "scan": "tools",
     "to_parquet": "tools",
+    "topology": "notebook.widgets",
     "list_tools": "tools",
 }
 

@@ -181,6 +181,14 @@ class PodtraceAccessor:
         """
         return _shown_by("browse", self._frame, how)
 
+    def ladder(self, **how: Any) -> Any:
+        """Draw the packets as arrows between hosts, downwards in time: see `podtracer_nb.ladder`."""
+        return _shown_by("ladder", self._frame, how)
+
+    def topology(self, **how: Any) -> Any:
+        """Draw who talks to whom: see `podtracer_nb.topology`."""
+        return _shown_by("topology", self._frame, how)
+
     def _row(self, frame: int, target: str | None) -> pd.Series[Any]:
         if "offset" not in self._frame.columns:
             raise InputError("this frame has no packets: only a capture's has bytes behind its rows")

@@ -1,4 +1,4 @@
-"""One JupyterLab and one browser for all tests; a page a test, which fails on what it asks of others or complains of."""
+"""One JupyterLab and one browser for all tests; a page a test, which fails on a request to others and on an error."""
 
 from __future__ import annotations
 

@@ -63,11 +63,14 @@ def serving(folder: Path, home: Path) -> Iterator[Lab]:
     }  # fmt: skip
     argv = [
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1",
-        "--port=0", f"--notebook-dir={folder}", "--LabApp.extension_manager=readonly", "--ServerApp.terminals_enabled=False",
+        "--port=0", f"--notebook-dir={folder}", "--LabApp.extension_manager=readonly",
+        "--ServerApp.terminals_enabled=False",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None",
     ]  # fmt: skip
     environment: Mapping[str, str] = {**os.environ, **{name: str(path) for name, path in own.items()}}
-    with subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen(
+        argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as server:
         assert server.stderr is not None
         try:
             said: list[str] = []

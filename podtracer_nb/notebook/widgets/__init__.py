@@ -3,6 +3,8 @@
 Each shows itself without a kernel, too, as a table, an SVG or text: in a saved or exported notebook.
 """
 
+from podtracer_nb.notebook.widgets.ladder_diagram import LadderDiagram, ladder
 from podtracer_nb.notebook.widgets.packet_list import PacketList, browse
+from podtracer_nb.notebook.widgets.topology_graph import Topology, topology
 
-__all__ = ["PacketList", "browse"]
+__all__ = ["LadderDiagram", "PacketList", "Topology", "browse", "ladder", "topology"]

@@ -134,10 +134,10 @@ def _packets(page: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = [{} for _ in range(len(page))]
     for name in names:
         if name in page.columns:
-            values = page[name]
-            there = values.notna().to_numpy()
-            for row in np.flatnonzero(there).tolist():
-                found[row][name] = values.iat[row]
+            rows = np.flatnonzero(page[name].notna().to_numpy())
+            values = page[name].to_numpy(object)[rows].tolist()
+            for row, value in zip(rows.tolist(), values, strict=True):
+                found[row][name] = value
     return found
 
 

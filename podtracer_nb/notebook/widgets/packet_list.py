@@ -17,6 +17,7 @@ import traitlets
 from podtracer_nb.analysis import PodtraceAccessor
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook.widgets import packet_cells, packet_rows, packet_stream, packet_tree, static_table
+from podtracer_nb.notebook.widgets.host_names import Names, host_names
 from podtracer_nb.packets import schema
 
 __all__ = ["PacketList", "browse"]
@@ -39,7 +40,7 @@ def browse(
     query: str = "",
     columns: Sequence[str] | None = None,
     sort: str = "",
-    names: Mapping[str, str] | pd.DataFrame | None = None,
+    names: Names = None,
 ) -> PacketList:
     """Show a frame of packets as a list to scroll, filter and sort, with each packet's fields and bytes.
 
@@ -94,13 +95,13 @@ class PacketList(anywidget.AnyWidget):
         query: str = "",
         columns: Sequence[str] | None = None,
         sort: str = "",
-        names: Mapping[str, str] | pd.DataFrame | None = None,
+        names: Names = None,
     ) -> None:
         if not isinstance(frame, pd.DataFrame):
             raise InputError(f"browse shows a DataFrame, not {type(frame).__name__}")
         # Front ends call from several threads: ipykernel runs callbacks in subshells while a cell runs.
         self._lock = threading.RLock()
-        self._names = _names(names)
+        self._names = host_names(names)
         self._use_names = bool(self._names)
         self._callbacks: list[Callable[[pd.DataFrame], object]] = []
         self._called_with: npt.NDArray[Any] = np.empty(0, np.int64)
@@ -212,8 +213,7 @@ class PacketList(anywidget.AnyWidget):
         self._packets = "offset" in frame.columns and "caplen" in frame.columns
         self._signature = packet_rows.signature(frame)
         self._rows = packet_rows.Rows(self._frame)
-        times = frame["time"].dropna() if "time" in frame.columns and frame["time"].dtype.kind == "M" else None
-        self._start = None if times is None or times.empty else times.iloc[0]
+        self._start = _first_time(frame)
         self._again: npt.NDArray[np.bool_] | None = None
 
     def _checked(self, names: Sequence[str]) -> list[str]:
@@ -442,15 +442,15 @@ class PacketList(anywidget.AnyWidget):
         return PodtraceAccessor(row), row.index[0], target
 
 
-def _names(given: Mapping[str, str] | pd.DataFrame | None) -> dict[str, str]:
-    if given is None:
-        return {}
-    if isinstance(given, pd.DataFrame):
-        if not {"ip", "pod"} <= set(given.columns):
-            raise InputError("names are a dict, or a frame with the columns ip and pod, as podtracer_nb.pods returns")
-        pairs = zip(given["ip"], given["pod"], strict=True)
-        return {each: str(pod) for ips, pod in pairs if isinstance(ips, str) for each in ips.split(",") if each}
-    return {str(address): str(name) for address, name in given.items()}
+def _first_time(frame: pd.DataFrame) -> pd.Timestamp | None:
+    if "time" not in frame.columns or frame["time"].dtype.kind != "M":
+        return None
+    for start in range(0, len(frame), _EXAMINED):  # nearly always found at once, and then the rest is not looked at
+        times = frame["time"].iloc[start : start + _EXAMINED]
+        known = times.iloc[:1] if times.iloc[:1].notna().all() else times.dropna()
+        if len(known):
+            return pd.Timestamp(known.iloc[0])
+    return None
 
 
 def _variables() -> Mapping[str, Any]:

@@ -17,7 +17,6 @@ _TINTS = {
     "icmp": "rgba(230,159,0,.20)", "opening": "rgba(128,128,128,.22)", "reset": "rgba(213,94,0,.35)",
     "repeated": "rgba(213,94,0,.22)", "error": "rgba(213,94,0,.35)",
 }  # fmt: skip
-_CELL = "padding:1px 8px;text-align:left;white-space:pre"
 
 
 def as_html(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]], tints: Sequence[str]) -> str:
@@ -37,20 +36,20 @@ def as_html(caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]],
     >>> "&lt;b&gt;" in as_html("1 packet", ["src"], [["<b>"]], ["tcp"])
     True
     """
-    head = "".join(f'<th scope="col" style="{_CELL}">{html.escape(name)}</th>' for name in columns)
+    head = "".join(f'<th scope="col" style="text-align:left">{html.escape(name)}</th>' for name in columns)
     body: list[str] = []
     size = 0
     for cells, tint in zip(rows, tints, strict=True):
-        shown = "".join(f'<td style="{_CELL}">{html.escape(_short(text))}</td>' for text in cells)
-        line = f'<tr style="background:{_TINTS.get(tint, "none")}">{shown}</tr>'
+        shown = "".join(f"<td>{html.escape(_short(text))}</td>" for text in cells)
+        line = f'<tr style="text-align:left;background:{_TINTS.get(tint, "none")}">{shown}</tr>'
         size += len(line.encode())
         if size > _MOST_BYTES:
             caption += f" (here only {len(body):,}, for the page's size)"
             break
         body.append(line)
     return (
-        '<div class="podtracer-static" style="overflow-x:auto"><table style="border-collapse:collapse;'
-        'font-size:12px;font-family:monospace">'
+        '<div class="podtracer-static" style="overflow-x:auto"><table cellpadding="3" style="border-collapse:collapse;'
+        'font-size:12px;font-family:monospace;white-space:pre">'
         f'<caption style="text-align:left;caption-side:top">{html.escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
     )
