@@ -31,7 +31,7 @@ from podtracer_nb.errors import (
 
 if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
-    from podtracer_nb.notebook.widgets import browse, ladder, topology
+    from podtracer_nb.notebook.widgets import browse, ladder, picker, topology
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
         doctor,
@@ -68,6 +68,7 @@ __all__ = [
     "ladder",
     "list_tools",
     "load_ipython_extension",
+    "picker",
     "pin",
     "pods",
     "read_parquet",
@@ -87,6 +88,7 @@ _HOMES = {
     "diff": "analysis",
     "doctor": "tools",
     "ladder": "notebook.widgets",
+    "picker": "notebook.widgets",
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",

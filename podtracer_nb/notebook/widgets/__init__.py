@@ -5,6 +5,7 @@ Each shows itself without a kernel, too, as a table, an SVG or text: in a saved 
 
 from podtracer_nb.notebook.widgets.ladder_diagram import LadderDiagram, ladder
 from podtracer_nb.notebook.widgets.packet_list import PacketList, browse
+from podtracer_nb.notebook.widgets.pod_picker import PodPicker, picker
 from podtracer_nb.notebook.widgets.topology_graph import Topology, topology
 
-__all__ = ["LadderDiagram", "PacketList", "Topology", "browse", "ladder", "topology"]
+__all__ = ["LadderDiagram", "PacketList", "PodPicker", "Topology", "browse", "ladder", "picker", "topology"]
