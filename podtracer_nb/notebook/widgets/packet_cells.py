@@ -106,7 +106,7 @@ def _seconds(times: pd.Series[Any], start: pd.Timestamp | None) -> list[str]:
     """Return seconds since the start with the digits of a microsecond, or of a nanosecond where there are some."""
     if start is None:
         return ["" for _ in times]
-    gone = (times - start).astype("int64").to_numpy()
+    gone = (times - start).astype("timedelta64[ns]").astype("int64").to_numpy()
     without = times.isna().to_numpy()
     digits = 9 if (gone[~without] % 1000).any() else 6
     found = []

@@ -417,15 +417,16 @@ class PacketList(anywidget.AnyWidget):
         return {}, []
 
     def _position(self, asked: Mapping[str, Any]) -> int:
-        found = self._shown.at(int(asked["row"]), int(asked["row"]) + 1)
-        if asked.get("generation") != self._generation or not len(found):
+        row = int(asked["row"])
+        found = self._shown.at(row, row + 1)
+        if asked.get("generation") != self._generation or row < 0 or not len(found):
             raise InputError("the list has changed meanwhile: try again")
         return int(found[0])
 
     def _dissect(self, position: int) -> tuple[bytes, list[packet_tree.Node]]:
         one, number, target = self._one(position)
         data = one.raw(number, target)
-        return data, packet_tree.tree(one.packet(number, target), data)
+        return data, packet_tree.read(lambda: one.packet(number, target), data)
 
     def _payload(self, position: int) -> bytes:
         from scapy.layers.inet import TCP

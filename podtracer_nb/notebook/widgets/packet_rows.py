@@ -224,8 +224,10 @@ def clause(frame: pd.DataFrame, position: int, name: str, *, equal: bool) -> str
     if pd.isna(value):
         return f"{_quoted(name)}.{'isna' if equal else 'notna'}()"
     if isinstance(value, pd.Timestamp):
-        literal = repr(value.isoformat())
-    elif isinstance(value, (bool, np.bool_)):
+        # pandas' query finds no time by `==` with a text: it looks for the text itself.
+        between = f"({_quoted(name)} >= {value.isoformat()!r} and {_quoted(name)} <= {value.isoformat()!r})"
+        return between if equal else f"~{between}"
+    if isinstance(value, (bool, np.bool_)):
         literal = str(bool(value))
     elif isinstance(value, (int, np.integer)):
         literal = str(int(value))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
-__all__ = ["Node", "tree"]
+__all__ = ["Node", "read", "tree"]
 
 _MOST_NODES = 1500
 _DEEPEST = 8
@@ -39,6 +40,23 @@ class Node:
     value: str
     start: int
     stop: int
+
+
+def read(dissect: Callable[[], Packet], data: bytes) -> list[Node]:
+    """Return what `tree` does; of bytes that scapy cannot dissect at all, such as half a header, one node.
+
+    Examples
+    --------
+    >>> from scapy.layers.l2 import Ether
+    >>> read(lambda: Ether(b"abc"), b"abc")[0].label
+    'Not dissected'
+    """
+    from scapy.error import Scapy_Exception
+
+    try:
+        return tree(dissect(), data)
+    except (*_UNREADABLE, Scapy_Exception) as error:
+        return [Node(0, "Not dissected", f"{type(error).__name__}: {error}"[:_LONGEST], 0, len(data))]
 
 
 def tree(packet: Packet, data: bytes) -> list[Node]:

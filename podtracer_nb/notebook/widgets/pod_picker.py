@@ -9,7 +9,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import anywidget
 import pandas as pd
@@ -210,9 +210,9 @@ class PodPicker(anywidget.AnyWidget):
         here = self._found[self._found["namespace"] == chosen.namespace]
         self._pods = [
             {
-                "pod": str(row["pod"]), "node": str(row["node"]), "phase": str(row["phase"]), "reason": str(row["reason"]),
-                "traceable": bool(row["traceable"]), "containers": _listed(row["containers"]),
-                "interfaces": _listed(row["interfaces"]),
+                "pod": str(row["pod"]), "node": str(row["node"]), "phase": str(row["phase"]),
+                "reason": str(row["reason"]), "traceable": bool(row["traceable"]),
+                "containers": _listed(row["containers"]), "interfaces": _listed(row["interfaces"]),
             }
             for row in here.head(_MOST_PODS).to_dict("records")
         ]  # fmt: skip
