@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from podtracer_nb import demo
 from tests.benchmarks import capture
 from tests.browser.lab import Lab, Notebook, serving
 from tests.machine import chromium
@@ -18,7 +19,27 @@ PACKETS = 20_000
 
 
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Make a state directory of these tests' own: another demo, and the user's recordings, are left alone."""
+    directory = tmp_path_factory.mktemp("state")
+    directory.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PODTRACER_STATE", str(directory))
+        patch.setenv("PODTRACER_RECORDINGS", str(directory / "recordings"))
+        patch.setenv("KUBECONFIG", str(directory / "none"))
+        yield directory
+
+
+@pytest.fixture
+def demo_pods(state: Path) -> Iterator[None]:
+    """Start the demo pods, and end them."""
+    demo.up()
+    yield
+    demo.down()
+
+
+@pytest.fixture(scope="session")
+def lab(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run a JupyterLab whose folder has a capture of mixed traffic."""
     folder = tmp_path_factory.mktemp("notebooks")
     capture.write(folder / "traffic.pcap", PACKETS)

@@ -11,15 +11,15 @@ export default {
       return made;
     };
     const look = (low, high) => model.send({ kind: "look", low, high });
-    const ways = {
-      "+": ["Closer", () => look(0.25, 0.75)],
-      "-": ["Farther", () => look(-0.5, 1.5)],
-      ArrowUp: ["Earlier", () => look(-0.5, 0.5)],
-      ArrowDown: ["Later", () => look(0.5, 1.5)],
-      0: ["All", () => model.send({ kind: "whole" })],
-    };
+    const ways = [
+      ["+", "Closer", () => look(0.25, 0.75)],
+      ["-", "Farther", () => look(-0.5, 1.5)],
+      ["ArrowUp", "Earlier", () => look(-0.5, 0.5)],
+      ["ArrowDown", "Later", () => look(0.5, 1.5)],
+      ["0", "All", () => model.send({ kind: "whole" })],
+    ];
     const style = "padding:2px 8px;color:inherit;background:var(--jp-layout-color1,Canvas);border:1px solid var(--jp-border-color2,#bdbdbd);cursor:pointer";
-    const buttons = Object.entries(ways).map(([key, [label, act]]) =>
+    const buttons = ways.map(([key, label, act]) =>
       make("button", { type: "button", style, onclick: act, "aria-keyshortcuts": key }, label));
     const hint = make("span", { style: "color:var(--jp-ui-font-color2,GrayText)" }, "draw over a part to see it closer");
     const drawing = make("div", { tabindex: "0", role: "group", "aria-label": "Ladder diagram; plus, minus and arrow keys choose the time", style: "overflow:auto;max-height:640px;position:relative;outline-offset:-2px" });
@@ -58,9 +58,10 @@ export default {
     });
     root.addEventListener("keydown", (event) => {
       event.stopPropagation();
-      if (event.target !== drawing || !ways[event.key]) return;
+      const way = event.target === drawing && ways.find(([key]) => key === event.key);
+      if (!way) return;
       event.preventDefault();
-      ways[event.key][1]();
+      way[2]();
     });
     model.on("change:_svg", draw);
     draw();

@@ -25,6 +25,7 @@ __all__ = ["PodPicker", "picker"]
 _MOST_PODS = 500
 _ROWS = 15
 _UPDATE_SECONDS = 0.25
+_OF_A_CAPTURE = ("--interface", "--filter", "--count")
 
 
 def picker(
@@ -79,12 +80,12 @@ class _Choice:
             ("-c", self.container),
             ("--context", context or ""),
             ("--kubeconfig", kubeconfig or ""),
-            ("--interface", self.interface),
+            ("--interface", self.interface.strip()),
             ("--filter", self.filter.strip()),
             ("--count", self.count.strip()),
             ("-t", self.timer.strip()),
         ):
-            if value:
+            if value and not (option in _OF_A_CAPTURE and self.tool != "tcpdump"):
                 words += [option, value]
         try:
             theirs = shlex.split(self.arguments)
