@@ -30,9 +30,10 @@ export default {
 
     // Arrows have all the same distance, whatever the time between them: a place stands for the arrow there.
     const draw = () => {
-      drawing.innerHTML = model.get("_svg"); // made and escaped in Python
+      const { svg, whole } = model.get("_drawing");
+      drawing.innerHTML = svg; // made and escaped in Python
       drawing.append(brush);
-      buttons.at(-1).disabled = buttons[1].disabled = model.get("_whole");
+      buttons.at(-1).disabled = buttons[1].disabled = whole;
     };
     const at = (event) => {
       const box = drawing.querySelector("svg").getBoundingClientRect();
@@ -63,8 +64,8 @@ export default {
       event.preventDefault();
       way[2]();
     });
-    model.on("change:_svg", draw);
+    model.on("change:_drawing", draw);
     draw();
-    return () => model.off("change:_svg", draw);
+    return () => model.off("change:_drawing", draw);
   },
 };

@@ -84,8 +84,7 @@ class LadderDiagram(anywidget.AnyWidget):
     """A ladder diagram; see `ladder`."""
 
     _esm = Path(__file__).with_name("ladder_diagram.js")
-    _svg = traitlets.Unicode().tag(sync=True)
-    _whole = traitlets.Bool(True).tag(sync=True)
+    _drawing = traitlets.Dict().tag(sync=True)
 
     def __init__(self, frame: pd.DataFrame, *, hosts: Sequence[str] | None = None, names: Names = None) -> None:
         needed = [name for name in ("time", "src", "dst") if name not in frame.columns]
@@ -103,13 +102,13 @@ class LadderDiagram(anywidget.AnyWidget):
         self._hosts = [host for host in self._hosts if ((drawn["src"] == host) | (drawn["dst"] == host)).any()]
         self._times = drawn["time"].astype("datetime64[ns, UTC]").astype("int64").to_numpy()
         self._window = (int(self._times[0]), int(self._times[-1]))
-        super().__init__(_svg=self._draw(), _whole=True)
+        super().__init__(_drawing={"svg": self._draw(), "whole": True})
         self.on_msg(self._receive)
 
     @property
     def svg(self) -> str:
         """The drawing, whole in itself."""
-        return self._svg
+        return str(self._drawing["svg"])
 
     @property
     def df(self) -> pd.DataFrame:
@@ -133,7 +132,7 @@ class LadderDiagram(anywidget.AnyWidget):
         """Return the widget, and the drawing as it is now for where there is none."""
         found = super()._repr_mimebundle_(**kwargs)
         data, metadata = found if isinstance(found, tuple) else (found or {}, {})
-        return {**data, "image/svg+xml": self._svg, "text/plain": self._text()}, metadata
+        return {**data, "image/svg+xml": self.svg, "text/plain": self._text()}, metadata
 
     def __repr__(self) -> str:
         """Return what is drawn, in a line."""
@@ -168,8 +167,7 @@ class LadderDiagram(anywidget.AnyWidget):
             width = max(1000, min(high, last) - max(low, first)) if high - low < last - first else last - first
             low = max(first, min(low, last - width))
             self._window = (low, min(last, low + width))
-            self._svg = self._draw()
-            self._whole = self._window == (first, last)
+            self._drawing = {"svg": self._draw(), "whole": self._window == (first, last)}
 
     def _range(self) -> tuple[int, int]:
         low, high = self._window

@@ -28,7 +28,7 @@ def texts(svg: str) -> list[str]:
 
 
 def test_a_ladder_has_an_arrow_a_packet_where_there_is_room():
-    drawn = frame().podtrace.ladder(names={"10.0.0.1": "<client>"})
+    drawn = podtracer_nb.ladder(frame(), names={"10.0.0.1": "<client>"})
     root = ElementTree.fromstring(drawn.svg)
     assert len(root.findall(f".//{SVG}g")) == 9
     assert "<client>" in texts(drawn.svg) and "10.0.0.2" in texts(drawn.svg)
@@ -37,7 +37,7 @@ def test_a_ladder_has_an_arrow_a_packet_where_there_is_room():
 
 
 def test_many_packets_share_arrows_until_the_time_is_chosen():
-    drawn = frame(200).podtrace.ladder()
+    drawn = podtracer_nb.ladder(frame(200))
     assert len(ElementTree.fromstring(drawn.svg).findall(f".//{SVG}g")) <= 60
     whole = drawn.svg
     start = drawn.df.time.iloc[30]
@@ -49,11 +49,11 @@ def test_many_packets_share_arrows_until_the_time_is_chosen():
     drawn._receive(drawn, {"kind": "rows", "low": 0.0, "high": 0.5}, [])
     assert 4 <= len(drawn.df) <= 8
     drawn._receive(drawn, {"kind": "whole"}, [])
-    assert drawn.svg == whole and drawn._whole
+    assert drawn.svg == whole and drawn._drawing["whole"]
 
 
 def test_the_ends_of_time_hold():
-    drawn = frame(200).podtrace.ladder()
+    drawn = podtracer_nb.ladder(frame(200))
     for low, high in [(0.5, 1.5), (5.0, 6.0), (-9.0, -8.0), (0.0, 0.0), (0.49, 0.51)]:
         drawn._receive(drawn, {"kind": "look", "low": low, "high": high}, [])
         assert drawn._times[0] <= drawn._window[0] <= drawn._window[1] <= drawn._times[-1]
@@ -62,22 +62,22 @@ def test_the_ends_of_time_hold():
 
 def test_hosts_can_be_named_and_those_without_a_packet_are_refused():
     with pytest.raises(InputError, match="nothing to draw"):
-        frame().podtrace.ladder(hosts=["10.9.9.9", "10.0.0.1"])
+        podtracer_nb.ladder(frame(), hosts=["10.9.9.9", "10.0.0.1"])
     with pytest.raises(InputError, match="no column src"):
         podtracer_nb.ladder(pd.DataFrame({"time": []}))
     with pytest.raises(InputError, match="is not a time"):
-        frame().podtrace.ladder().zoom("yesterdayish")
+        podtracer_nb.ladder(frame()).zoom("yesterdayish")
 
 
 def test_what_is_stored_is_an_image_and_text():
-    data, _ = frame().podtrace.ladder()._repr_mimebundle_()
+    data, _ = podtracer_nb.ladder(frame())._repr_mimebundle_()
     assert data["image/svg+xml"].startswith("<svg") and "text/html" not in data
     assert "10.0.0.1 → 10.0.0.2" in data["text/plain"]
     assert len(data["image/svg+xml"]) < 40_000
 
 
 def test_a_topology_joins_who_talks():
-    drawn = frame().podtrace.topology(names={"10.0.0.2": "web & more"})
+    drawn = podtracer_nb.topology(frame(), names={"10.0.0.2": "web & more"})
     assert drawn.df[["a", "b", "proto", "packets"]].to_numpy().tolist() == [
         ["10.0.0.1", "web & more", "TCP", 6],
         ["10.0.0.1", "web & more", "ICMP", 3],
@@ -88,7 +88,7 @@ def test_a_topology_joins_who_talks():
 
 def test_a_topology_of_more_hosts_than_there_is_room_for_says_so():
     sent = [Ether() / IP(src=f"10.0.{n}.1", dst="10.9.0.1") / ICMP() for n in range(100)]
-    drawn = packets.read(capture(sent)).podtrace.topology()
+    drawn = podtracer_nb.topology(packets.read(capture(sent)))
     assert len(ElementTree.fromstring(drawn.svg).findall(f".//{SVG}circle")) == 36
     assert "drawn are the 36 hosts" in repr(drawn) and "35% of all bytes" in repr(drawn)
     with pytest.raises(InputError, match="no column time"):
