@@ -218,3 +218,56 @@ def test_a_notebook_that_is_reloaded_has_its_list_again(notebook):
     made.open()
     expect(rows(made.list).first).to_contain_text("ARP", timeout=PATIENCE)
     expect(made.list.get_by_role("combobox")).to_have_value("proto == 'ARP'")
+
+
+def test_a_list_whose_kernel_is_gone_says_so_and_keeps_what_it_has(notebook):
+    made = notebook(READ, BROWSE)
+    expect(rows(made.list).first).to_contain_text("→")
+    made.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    made.page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+    made.list.locator("[role=grid]").press("Control+End")
+    expect(made.list.locator(".podtracer-failure")).to_have_text("The kernel of this list is gone: run the cell again.")
+    made.list.locator("[role=grid]").press("Control+Home")
+    expect(rows(made.list).first).to_contain_text("→")
+
+
+def test_light_dark_and_forced_colours_change_its_page_and_its_text(notebook):
+    made = notebook(READ, BROWSE)
+    first = rows(made.list).first
+    expect(first).to_contain_text("→")
+
+    def contrast() -> float:
+        """Return the contrast ratio of the first row's text (WCAG 2.2, 1.4.3)."""
+        return float(
+            first.evaluate(
+                """(row) => {
+                    const paint = (colour) => {
+                        const board = new OffscreenCanvas(1, 1).getContext("2d");
+                        board.fillStyle = colour;
+                        board.fillRect(0, 0, 1, 1);
+                        const parts = [...board.getImageData(0, 0, 1, 1).data].slice(0, 3).map((n) => n / 255);
+                        const linear = parts.map((n) => (n <= 0.04045 ? n / 12.92 : ((n + 0.055) / 1.055) ** 2.4));
+                        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+                    };
+                    const style = getComputedStyle(row);
+                    const two = [paint(style.color), paint(style.backgroundColor)].sort((a, b) => b - a);
+                    return (two[0] + 0.05) / (two[1] + 0.05);
+                }"""
+            )
+        )
+
+    seen = {}
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        made.page.evaluate("(theme) => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
+        made.page.wait_for_function("(theme) => document.body.dataset.jpThemeName === theme", arg=theme)
+        seen[theme] = first.evaluate("(row) => getComputedStyle(row).color")
+        for mark in ("tcp", "udp", "dns", "http", "tls", "arp", "icmp", "opening", "reset", "error", "none", "other"):
+            first.evaluate("(row, mark) => (row.dataset.mark = mark)", mark)
+            assert contrast() > (3 if mark == "none" else 4.5), f"{mark} in {theme}"
+        first.evaluate("(row) => row.setAttribute('aria-selected', 'true')")
+        assert contrast() > 4.5, f"selected in {theme}"
+        first.evaluate("(row) => row.setAttribute('aria-selected', 'false')")
+    assert seen["JupyterLab Light"] != seen["JupyterLab Dark"]
+    made.page.emulate_media(forced_colors="active")
+    first.evaluate("(row) => row.setAttribute('aria-selected', 'true')")
+    assert contrast() > 4.5

@@ -23,7 +23,12 @@ class Channel {
     const seq = ++this.seq;
     return new Promise((resolve, reject) => {
       this.waiting.set(seq, { resolve, reject });
-      this.model.send({ kind, view: this.view, seq, ...fields });
+      try {
+        this.model.send({ kind, view: this.view, seq, ...fields });
+      } catch {
+        this.waiting.delete(seq);
+        reject("The kernel of this list is gone: run the cell again.");
+      }
     });
   }
 
@@ -350,7 +355,11 @@ class PacketList {
     if (missing === undefined || (this.asked && performance.now() - this.asked < PATIENCE)) return;
     const mine = (this.asked = performance.now());
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.later(), PATIENCE + 50);
+    this.timer = setTimeout(() => {
+      if (mine !== this.asked) return;
+      this.tell("The kernel does not answer: it is busy, or was started again. In the latter case run the cell again.");
+      this.later();
+    }, PATIENCE + 50);
     this.channel.ask("page", { first: missing * PAGE, count: PAGE }).then(
       (page) => this.arrived(mine, page),
       (text) => this.arrived(mine, null, text),
@@ -359,6 +368,7 @@ class PacketList {
 
   arrived(mine, page, text) {
     if (mine === this.asked) this.asked = 0;
+    if (this.failure.textContent.startsWith("The kernel does not answer")) this.tell("");
     if (text) {
       this.tell(text);
       return;
@@ -500,7 +510,7 @@ class PacketList {
       this.state.packets && ["Only this conversation", quick("conversation")],
       this.state.packets && ["Follow stream", () => this.follow()],
       this.fields.get(name)?.name !== "info" && [`Sort by ${name}`, () => this.sort(name)],
-      ["Copy the value", () => navigator.clipboard?.writeText(value)],
+      ["Copy the value", () => navigator.clipboard?.writeText(value).catch((why) => this.tell(String(why)))],
     ].filter(Boolean);
     this.menu.replaceChildren(...entries.map(([label, act]) =>
       make("button", { type: "button", role: "menuitem", tabindex: "-1", onclick: () => { this.closeMenu(); act(); } }, label)));

@@ -276,8 +276,14 @@ def signature(frame: pd.DataFrame) -> tuple[object, ...]:
         len(frame),
         tuple(frame.columns),
         *(_address_of(frame[name].array) for name in frame.columns),
-        _address_of(frame.index.array),
+        _place(frame.index),
     )
+
+
+def _place(index: pd.Index[Any]) -> object:
+    if isinstance(index, pd.RangeIndex):  # it has no array, and would make one to show it
+        return index.start, index.stop, index.step
+    return _address_of(index.array)
 
 
 def _address_of(values: Any) -> object:

@@ -74,8 +74,8 @@ class PodPicker {
   }
 
   copied() {
-    navigator.clipboard?.writeText(this.line.textContent);
-    getSelection().selectAllChildren(this.line);
+    getSelection().selectAllChildren(this.line); // where a page may not write the clipboard, Ctrl+C does
+    navigator.clipboard?.writeText(this.line.textContent).catch(() => {});
   }
 
   draw() {
