@@ -56,6 +56,7 @@ def browser() -> Iterator[Browser]:
             args=[
                 "--no-sandbox",  # root may not have one, and an ordinary user only with user namespaces
                 "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+                "--disable-dev-shm-usage",  # containers have little of it
                 "--disable-background-networking", "--disable-component-update",
             ],
         )  # fmt: skip

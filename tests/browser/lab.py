@@ -135,7 +135,9 @@ def rows(packets: Locator) -> Locator:
 
 
 def cells(packets: Locator, name: str) -> list[str]:
-    """Return what a column of a packet list says, from the first row in sight."""
+    """Return what a column of a packet list says, from the first row in sight, when all of these have come."""
+    expect(rows(packets).first).to_be_visible()
+    expect(packets.locator(".podtracer-rows > [data-mark=none]:not([hidden])")).to_have_count(0)
     heads = [text.strip(" ▲▼") for text in packets.locator("[role=columnheader]").all_inner_texts()]
     place = heads.index(name)
     listed = rows(packets).evaluate_all(
