@@ -55,6 +55,7 @@ lint: $(VENV)/test.stamp
 bench: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks $(ARGS)
 	$(RUN) -m tests.benchmarks.sockets
+	$(RUN) -m tests.benchmarks.browse
 
 bench-cluster: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks.start $(PODS)

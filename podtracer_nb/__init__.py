@@ -32,6 +32,7 @@ from podtracer_nb.errors import (
 if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
     from podtracer_nb.collector import collected
+    from podtracer_nb.notebook.widgets import browse, ladder, picker, topology
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
         changes,
@@ -66,6 +67,7 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "browse",
     "changes",
     "collected",
     "diff",
@@ -73,8 +75,10 @@ __all__ = [
     "hold",
     "impair",
     "iperf3",
+    "ladder",
     "list_tools",
     "load_ipython_extension",
+    "picker",
     "pin",
     "pods",
     "read_parquet",
@@ -84,17 +88,21 @@ __all__ = [
     "run_together",
     "scan",
     "to_parquet",
+    "topology",
     "unload_ipython_extension",
 ]
 
 _HOMES = {
     "Target": "targets",
     "collected": "collector",
+    "browse": "notebook.widgets",
     "diff": "analysis",
     "changes": "tools",
     "doctor": "tools",
     "hold": "tools",
     "impair": "tools",
+    "ladder": "notebook.widgets",
+    "picker": "notebook.widgets",
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",
@@ -104,6 +112,7 @@ _HOMES = {
     "run_together": "tools",
     "scan": "tools",
     "to_parquet": "tools",
+    "topology": "notebook.widgets",
     "list_tools": "tools",
     "iperf3": "tools",
 }

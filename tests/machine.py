@@ -7,6 +7,7 @@ failure: continuous integration sets it, so that nothing is skipped there unnoti
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -33,6 +34,17 @@ def _netns() -> str | None:
 
 def _compiler() -> str | None:
     return None if shutil.which("cc") or shutil.which("gcc") else "no C compiler: apt-get install gcc python3-dev"
+
+
+def chromium() -> str | None:
+    """Return the browser that tests drive, or None."""
+    return shutil.which("chromium")
+
+
+def _chromium() -> str | None:
+    if chromium() is None:
+        return "no chromium: apt-get install chromium fonts-dejavu-core"
+    return None if importlib.util.find_spec("playwright") else "no playwright: pip install playwright"
 
 
 def _kubectl() -> str | None:
@@ -93,6 +105,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "conntrack": _program("conntrack", "conntrack"),
     "nftables": _program("nft", "nftables"),
     "iptables": _program("iptables", "iptables"),
+    "chromium": _chromium,
     "kubectl": _kubectl,
     "cluster": _cluster,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -204,6 +205,23 @@ class PodtraceAccessor:
         """Return packets and bits a second: see `podtracer_nb.analysis.rate`."""
         return rate(self._frame, every)
 
+    def browse(self, **how: Any) -> Any:
+        """Show the frame as a packet list to scroll, filter and sort: see `podtracer_nb.browse`.
+
+        Examples
+        --------
+        >>> df.podtrace.browse(query="tcp_flags == 'S'")  # doctest: +SKIP
+        """
+        return _shown_by("browse", self._frame, how)
+
+    def ladder(self, **how: Any) -> Any:
+        """Draw the packets as arrows between hosts, downwards in time: see `podtracer_nb.ladder`."""
+        return _shown_by("ladder", self._frame, how)
+
+    def topology(self, **how: Any) -> Any:
+        """Draw who talks to whom: see `podtracer_nb.topology`."""
+        return _shown_by("topology", self._frame, how)
+
     def _row(self, frame: int, target: str | None) -> pd.Series[Any]:
         if "offset" not in self._frame.columns:
             raise InputError("this frame has no packets: only a capture's has bytes behind its rows")
@@ -253,6 +271,11 @@ class PodtraceAccessor:
         if interfaces and "interface" in row.index:
             return int(interface_of(interfaces, row["interface"])["linktype"])
         return int(capture["linktype"])
+
+
+def _shown_by(name: str, frame: pd.DataFrame, how: dict[str, Any]) -> Any:
+    """Show a frame by a widget, which stands to the right of this layer: through the package's public names only."""
+    return getattr(importlib.import_module("podtracer_nb"), name)(frame, **how)
 
 
 def path_of(frame: pd.DataFrame, number: int) -> str | None:
