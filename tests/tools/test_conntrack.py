@@ -12,6 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import podtracer_nb
+from podtracer_nb.errors import ToolFailed
 from podtracer_nb.tools import Options, Text
 from podtracer_nb.tools.known.conntrack import TOOLS
 from podtracer_nb.tools.parsing import jc_rows
@@ -146,8 +147,8 @@ class TestReally:
     def test_what_is_not_there_is_one_line(self, wired: tuple[Place, Place]) -> None:
         home, _ = wired
         words = ["-G", "-s", "192.0.2.1", "-d", "192.0.2.2", "-p", "tcp", "--sport", "1", "--dport", "2"]
-        (note,) = podtracer_nb.run("conntrack", words, pid=home.pid).attrs["podtracer"]["notes"]
-        assert note.endswith("such conntrack doesn't exist")
+        with pytest.raises(ToolFailed, match="such conntrack doesn't exist"):
+            podtracer_nb.run("conntrack", words, pid=home.pid)
 
 
 def parsed(line: str, stdout: str) -> pd.DataFrame:

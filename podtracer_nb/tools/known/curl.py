@@ -48,6 +48,7 @@ TRANSFERS = Table(
         Column("num_connects", "Int64", "", "connections that were made"),
         Column("ssl_verify_result", "Int64", "", "0: the certificate was verified, or there was none"),
         Column("content_type", "str", "", "the answer's Content-Type"),
+        Column("urlnum", "Int64", "", "number of the transfer in its line, from 0 (since 7.75)"),
         Column("url_effective", "str", "", "what was asked for at last"),
         Column("filename_effective", "str", "", "where the body went"),
     ),
