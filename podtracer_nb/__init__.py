@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
+        LiveCapture,
+        capture,
+        captures,
         doctor,
         list_tools,
         pods,
@@ -50,6 +53,7 @@ __all__ = [
     "DemoError",
     "ExecutionError",
     "InputError",
+    "LiveCapture",
     "PackageMissing",
     "PodtracerError",
     "PrivilegeError",
@@ -61,6 +65,8 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "capture",
+    "captures",
     "diff",
     "doctor",
     "list_tools",
@@ -78,7 +84,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LiveCapture": "tools",
     "Target": "targets",
+    "capture": "tools",
+    "captures": "tools",
     "diff": "analysis",
     "doctor": "tools",
     "pin": "targets",

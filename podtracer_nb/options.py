@@ -23,6 +23,7 @@ import click
 from podtracer_nb.errors import InputError
 
 __all__ = [
+    "CapturesRequest",
     "Completion",
     "DemoRequest",
     "DoctorRequest",
@@ -71,14 +72,23 @@ class RunRequest:
     text: bool = False
     parse: str | None = None
     every: float | None = None
+    engine: str | None = None
     allow_change: bool = False
     stdout: bool = False
     out: str | None = None
     shell: bool = False
+    bg: bool = False
+    window: str | None = None
+    keep: bool = True
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        return _keywords(self, "tool", "arguments", "stdout", "out", "shell")
+        return _keywords(self, "tool", "arguments", "stdout", "out", "shell", "bg", "window", "keep")
+
+    def live_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.capture(**keywords)` takes, but for tcpdump's own words."""
+        ours = ("tool", "arguments", "stdout", "out", "shell", "bg", "text", "parse", "every", "allow_change")
+        return _keywords(self, *ours)
 
 
 @dataclass(frozen=True)
@@ -150,6 +160,13 @@ class ToolsRequest:
 
 
 @dataclass(frozen=True)
+class CapturesRequest:
+    """List the captures that run in the background."""
+
+    out: str | None = None
+
+
+@dataclass(frozen=True)
 class UseRequest:
     """Set the defaults of later lines in this notebook; empty values and no `clear`: show them."""
 
@@ -176,6 +193,7 @@ Request = (
     | DemoRequest
     | DoctorRequest
     | ToolsRequest
+    | CapturesRequest
     | UseRequest
     | HelpRequest
     | VersionRequest
@@ -346,8 +364,14 @@ _packets = _options(
     click.option(
         "--every", type=_Duration(), help="Run the tool again and again, so often: 200ms, 1s; one table of all."
     ),
+    click.option(
+        "--engine", type=click.Choice(["tcpdump", "ring"]), help="What captures: the ring loses nothing at high rates."
+    ),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
+    click.option("--bg", is_flag=True, help="Notebook: capture in the background; -o live, then live.df, live.stop()."),
+    click.option("--window", type=_Value("window"), help="With --bg: what .df holds, 100000 (packets) or 30s."),
+    click.option("--keep/--no-keep", default=True, help="With --bg: leave the bytes in a file, or not."),
 )
 
 
@@ -388,6 +412,10 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         raise click.UsageError(
             "--pod, -l, -A and --context name pods, --pid and --netns a place: give one or the other"
         )
+    if not values["bg"] and (values["window"] is not None or not values["keep"]):
+        raise click.UsageError("--window and --no-keep belong to --bg")
+    if values["bg"] and (values["stdout"] or values["text"] or values["parse"] or values["every"] or values["shell"]):
+        raise click.UsageError("--bg captures packets: leave -s, --text, --parse, --every and --shell out")
     if values["file"] is not None and values["stdout"]:
         raise click.UsageError("-f and -s both say where the output goes: give one of them")
     return RunRequest(tool, (*given, *words), **values)
@@ -466,8 +494,15 @@ def _use(clear: bool, **values: Any) -> UseRequest:
     return UseRequest({name: value for name, value in values.items() if value}, clear)
 
 
+@click.command("captures")
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
+def _captures(out: str | None) -> CapturesRequest:
+    """List the captures that run in the background (--bg)."""
+    return CapturesRequest(out)
+
+
 _EVERYWHERE = dict(grammar.commands)
-_MAGIC = {**_EVERYWHERE, "use": _use}
+_MAGIC = {**_EVERYWHERE, "use": _use, "captures": _captures}
 
 
 def parse(words: Sequence[str], *, magic: bool = False, defaults: Mapping[str, object] | None = None) -> Request:

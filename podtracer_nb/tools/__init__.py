@@ -6,6 +6,7 @@ How its argv is made fit for machines, and how its output becomes a frame; `run`
 from podtracer_nb.tools.api import pods, read_pcap, run, run_together
 from podtracer_nb.tools.diagnosis import doctor
 from podtracer_nb.tools.large import read_parquet, scan, to_parquet
+from podtracer_nb.tools.live import LiveCapture, LiveStats, capture, captures
 from podtracer_nb.tools.registry import list_tools
 from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session, Task
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
@@ -17,6 +18,8 @@ __all__ = [
     "Column",
     "Command",
     "Job",
+    "LiveCapture",
+    "LiveStats",
     "Options",
     "Parsed",
     "Progress",
@@ -27,6 +30,8 @@ __all__ = [
     "Tool",
     "Unreadable",
     "Variant",
+    "capture",
+    "captures",
     "doctor",
     "list_tools",
     "pods",

@@ -45,7 +45,9 @@ def open_session(
     text: bool = False,
     parse: str | None = None,
     every: float | None = None,
+    engine: str | None = None,
     allow_change: bool = False,
+    keep: bool = True,
 ) -> Session[object]:
     """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run`."""
     for _, args in commands:
@@ -62,7 +64,7 @@ def open_session(
     ):
         if value is not None and not (isinstance(value, int | float) and 0 < value < _LARGEST):
             raise InputError(f"{name}={value!r} has to be a number greater than 0")
-    for name, word in (("filter", filter), ("interface", interface), ("parse", parse)):
+    for name, word in (("filter", filter), ("interface", interface), ("parse", parse), ("engine", engine)):
         if word is not None and not isinstance(word, str):
             raise InputError(f"{name}={word!r} has to be text")
     if isinstance(ns, str):
@@ -84,7 +86,7 @@ def open_session(
         context=context,
         kubeconfig=os.fspath(kubeconfig) if kubeconfig is not None else None,
     )
-    options = Options(filter, interface, count, snaplen, text, parse)
+    options = Options(filter, interface, count, snaplen, text, parse, engine if engine != "tcpdump" else None)
     return Session(
         [Task(tool, tuple(args), options, every) for tool, args in commands],
         chosen,
@@ -92,6 +94,7 @@ def open_session(
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
         file=Path(file) if file is not None else None,
         allow_change=allow_change,
+        keep=keep,
     )
 
 
@@ -133,6 +136,7 @@ def run(
     text: bool = False,
     parse: str | None = None,
     every: float | None = None,
+    engine: str | None = None,
     allow_change: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
@@ -170,6 +174,8 @@ def run(
     every
         Seconds between two samples: the tool is run again and again until `timer` or `count`, and the frame has all
         samples' rows, with `sample_time` and each counter's rate.
+    engine
+        What captures for tcpdump: `tcpdump` itself, or `ring`, which loses no packet where tcpdump does.
     allow_change
         Let a tool alter the target (`ip addr add`, `sysctl -w`), which is refused otherwise.
     progress
@@ -225,6 +231,7 @@ def run(
         text=text,
         parse=parse,
         every=every,
+        engine=engine,
         allow_change=allow_change,
     )
     with session:

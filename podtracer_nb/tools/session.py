@@ -194,6 +194,8 @@ class Session(Generic[Result]):
         the tool's.
     allow_change
         Whether a tool may alter the target.
+    keep
+        Whether recordings stay when the session is over.
     """
 
     def __init__(
@@ -205,6 +207,7 @@ class Session(Generic[Result]):
         limits: execution.Limits | None = None,
         file: Path | None = None,
         allow_change: bool = False,
+        keep: bool = True,
     ) -> None:
         if any("\0" in word for task in tasks for word in task.arguments):
             raise InputError("an argument holds a NUL byte, which no program can be given")
@@ -236,6 +239,7 @@ class Session(Generic[Result]):
                     recording=recording,
                     limits=replace(limits, linger=command.linger),
                     metadata={"tool": tool.name, "target": describe(held.target)},
+                    keep=keep,
                 )
                 run = self._opened.enter_context(started)
                 self.jobs.append(Job(task, tool, held.target, command, recording, run, held, repeated, change))
@@ -271,6 +275,10 @@ class Session(Generic[Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what still runs, wait for its end, and close every pin."""
         self._opened.close()
 
     def stop(self) -> None:

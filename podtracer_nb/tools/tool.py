@@ -25,6 +25,8 @@ class Options:
         The tool's own printed lines, in place of a table or packets.
     parse
         How lines become a table: `json`, `jsonl`, `csv`, `tsv`, `kv`, `jc:NAME`; in place of what we know of the tool.
+    engine
+        What captures in tcpdump's place: `ring`; None and `tcpdump` are tcpdump itself.
     """
 
     filter: str | None = None
@@ -33,6 +35,7 @@ class Options:
     snaplen: int | None = None
     text: bool = False
     parse: str | None = None
+    engine: str | None = None
 
     def given(self) -> tuple[str, ...]:
         """Return the names of those that were given and are a capture's."""
@@ -125,6 +128,8 @@ def refuse_capture_options(name: str, options: Options) -> None:
     if options.given():
         words = ", ".join(f"--{each}" for each in options.given())
         raise InputError(f"{words} is for tcpdump; {name} takes its own options after --")
+    if options.engine is not None:
+        raise InputError(f"--engine is for tcpdump, not for {name}")
 
 
 @dataclass(frozen=True)
