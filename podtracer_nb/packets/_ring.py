@@ -58,6 +58,7 @@ class Copier:
 
     ring: cython.uchar[::1]
     out: cython.uchar[::1]
+    room: cython.Py_ssize_t
     cooked: cython.bint
     tag_at: cython.Py_ssize_t
     loopback: cython.longlong
@@ -84,6 +85,7 @@ class Copier:
     ) -> None:
         self.ring = ring
         self.out = out
+        self.room = len(out)
         self.cooked = cooked
         self.tag_at = tag_at
         self.loopback = loopback
@@ -181,7 +183,7 @@ class Copier:
     def walk(self) -> cython.int:
         at: cython.Py_ssize_t = self.at
         to: cython.Py_ssize_t = self.filled
-        size: cython.Py_ssize_t = self.out.shape[0]
+        size: cython.Py_ssize_t = self.room
         data: cython.Py_ssize_t
         body: cython.Py_ssize_t
         start: cython.Py_ssize_t

@@ -256,7 +256,11 @@ def _combined(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str
         "drops": drops,
         "notes": list(dict.fromkeys(note for one in each for note in one["notes"])),
         "stderr": "".join(one["stderr"] for one in each)[-2000:],
-        **{word: first[word] for word in ("parse", "every", "change", "table", "tables", "units") if word in first},
+        **{
+            word: first[word]
+            for word in ("parse", "every", "engine", "change", "table", "tables", "units")
+            if word in first
+        },
         **_apart("capture", "captures", each),
         **_facts(each, labels),
     }

@@ -11,7 +11,7 @@ from podtracer_nb.packets import _ring
 from podtracer_nb.tools.inside import ring as program
 from podtracer_nb.tools.tool import Command
 
-__all__ = ["command"]
+__all__ = ["NotOfTheRing", "command"]
 
 # Words that ask for what the ring does anyway, or for nothing of a capture's.
 _IDLE = {
@@ -22,6 +22,10 @@ _SHORT = {
     "--interface": "-i", "--snapshot-length": "-s", "--buffer-size": "-B", "--no-promiscuous-mode": "-p",
 }  # fmt: skip
 _KNOWN = {"-i", "-s", "-c", "-B", "-p", "-w"}
+
+
+class NotOfTheRing(InputError):
+    """Something was asked for that tcpdump can and the ring engine cannot."""
 
 
 def command(given: Sequence[tuple[str, str]], ours: Sequence[str], filter: str, *, text: bool) -> Command:
@@ -40,11 +44,13 @@ def command(given: Sequence[tuple[str, str]], ours: Sequence[str], filter: str, 
 
     Raises
     ------
-    InputError
+    NotOfTheRing
         An option that the ring has not got.
+    InputError
+        A number that is none.
     """
     if text:
-        raise InputError("--text is tcpdump's own print: leave --engine ring out")
+        raise NotOfTheRing("--text is tcpdump's own print: leave --engine ring out")
     words = list(ours)
     file: Path | None = None
     for long, value in given:
@@ -52,7 +58,7 @@ def command(given: Sequence[tuple[str, str]], ours: Sequence[str], filter: str, 
         if name in _IDLE:
             continue
         if name not in _KNOWN:
-            raise InputError(f"the ring engine has no {long}: leave --engine ring out, and tcpdump captures")
+            raise NotOfTheRing(f"the ring engine has no {long}: leave --engine ring out, and tcpdump captures")
         if name == "-w":
             file = Path(value) if value != "-" else None
             continue

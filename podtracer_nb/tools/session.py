@@ -155,6 +155,7 @@ class Job:
             "stderr": stderr[-2000:],
             **({"change": asdict(self.change)} if self.change else {}),
             **({"parse": self.task.options.parse} if self.task.options.parse else {}),
+            **({"engine": self.task.options.engine} if self.task.options.engine else {}),
             "notes": [
                 *self._command_notes(),
                 *self.pin.notices,

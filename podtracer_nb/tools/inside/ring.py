@@ -190,11 +190,10 @@ class Ring:
 
     def listen(self, interface: Interface) -> None:
         """Begin to capture."""
-        name = "" if interface.index == 0 else interface.name
-        try:
-            self.socket.bind((name, ALL_PROTOCOLS))
-        except OSError as error:
-            fail(f"{interface.name}: {error.strerror}")
+        # struct sockaddr_ll, by hand: Python binds to an interface only, never to all.
+        address = struct.pack("=HHiHBB8s", socket.AF_PACKET, socket.htons(ALL_PROTOCOLS), interface.index, 0, 0, 0, b"")
+        if ctypes.CDLL(None, use_errno=True).bind(self.socket.fileno(), address, len(address)):
+            fail(f"{interface.name}: {os.strerror(ctypes.get_errno())}")
 
     def count(self) -> None:
         """Add up what the kernel counted since it was last asked: struct tpacket_stats_v3."""

@@ -14,6 +14,7 @@ from podtracer_nb.tools.api import open_session
 from podtracer_nb.tools.live.capture import LiveCapture
 from podtracer_nb.tools.live.parts import Rotation
 from podtracer_nb.tools.live.window import Extent
+from podtracer_nb.tools.ring import NotOfTheRing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -129,7 +130,7 @@ def capture(
             _refuse_ring(ns, engine)
             limited = snaplen or (None if keep else COLUMNS_SNAPLEN)
             session = open_session([("tcpdump", words)], **where, snaplen=limited, engine="ring")
-        except (ToolFailed, PrivilegeError, _NoRing) as error:
+        except (ToolFailed, PrivilegeError, NotOfTheRing) as error:
             if engine == "ring":
                 raise
             notes.append(f"tcpdump captures, not the ring engine: {error}")
@@ -165,17 +166,13 @@ def capture(
     return live
 
 
-class _NoRing(InputError):
-    """The ring engine is not to be had for what was asked."""
-
-
 def _refuse_ring(ns: Sequence[str], engine: str | None) -> None:
     from podtracer_nb.packets import _ring
 
     if "mnt" in (ns.split(",") if isinstance(ns, str) else ns):
-        raise _NoRing("it is a program of this machine's Python, which the container (--ns mnt) has not got")
+        raise NotOfTheRing("it is a program of this machine's Python, which the container (--ns mnt) has not got")
     if not _ring.compiled and engine is None:
-        raise _NoRing("it is not compiled here: install a C compiler and reinstall podtracer-nb")
+        raise NotOfTheRing("it is not compiled here: install a C compiler and reinstall podtracer-nb")
 
 
 def _rotation(size: int | None, count: int | None, file: str | os.PathLike[str] | None, keep: bool) -> Rotation | None:

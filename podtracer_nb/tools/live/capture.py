@@ -13,9 +13,10 @@ from typing import Any, Self, TypeVar
 
 import pandas as pd
 
-from podtracer_nb import execution, packets
+from podtracer_nb import execution
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools import frames
+from podtracer_nb.tools.api import read_pcap
 from podtracer_nb.tools.live.following import Follower
 from podtracer_nb.tools.live.listeners import Listeners
 from podtracer_nb.tools.live.parts import Parts, Rotation, Spool
@@ -103,6 +104,7 @@ class LiveCapture:
         self.notes = list(notes)
         self._session = session
         self._extent, self._keep, self._rotation = extent, keep, rotation
+        self._columns, self._layers = columns, layers
         self._listeners = Listeners()
         self._began = time.monotonic()
         self._began_at = datetime.now(UTC)
@@ -171,7 +173,7 @@ class LiveCapture:
         Parameters
         ----------
         options
-            As `podtracer_nb.read_pcap` has them: columns, filter, start, stop, …
+            As `podtracer_nb.read_pcap` has them; columns and layers are the capture's unless given here.
 
         Raises
         ------
@@ -180,14 +182,18 @@ class LiveCapture:
         """
         if not self._keep:
             raise InputError("this capture keeps no file (keep=False): its window is all that there is")
+        if not {"columns", "layers"} & set(options):
+            options = {**options, "columns": self._columns, "layers": self._layers}
         parts = []
         for each in self._followers:
             paths: list[Path] = each.parts.paths if each.parts is not None else [each.job.recording]
             provenance = self._provenance(each)
             # While it grows the file may end within a packet: what was read as whole is whole.
-            count = None if each.provenance is not None or each.parts is not None else each.reader.walked
+            whole = each.provenance is not None or each.parts is not None
+            limit = {} if whole or "count" in options else {"count": max(1, each.reader.walked)}
             found = [path for path in paths if path.exists() and path.stat().st_size]
-            part = packets.read(found if len(found) > 1 else found[0], count=count, **options) if found else each.empty
+            nothing = not found or not each.reader.walked
+            part = each.empty.copy() if nothing else read_pcap([*found], **limit, **options)  # type: ignore[arg-type]
             part.attrs["podtracer"] = {**provenance, **part.attrs.get("podtracer", {})}
             parts.append(part)
         return frames.merge(parts, self._session.jobs)
