@@ -102,7 +102,7 @@ class TestItsEnd:
 
     @pytest.mark.parametrize("engine", ["ring", "tcpdump"])
     @pytest.mark.parametrize("how", ["shut down", "restarted", "killed"])
-    def test_nothing_outlives_the_kernel(self, state, how, engine):
+    def test_nothing_outlives_the_kernel(self, how, engine):
         other = Kernel()
         try:
             other.run("%load_ext podtracer_nb")
