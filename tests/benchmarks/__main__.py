@@ -27,7 +27,7 @@ import pandas as pd
 
 from podtracer_nb import packets
 from podtracer_nb.packets import columns
-from tests.benchmarks import capture
+from tests.benchmarks import capture, live
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 CORE = ["time", "length", "src", "dst", "proto", "sport", "dport", "tcp_flags", "tcp_seq"]
@@ -256,6 +256,7 @@ def main() -> None:
             peer = seconds / (part - part // 10)
             reached = f"{peer / each:,.0f} (two threads {peer / (two / count):,.0f})"
             rows.append((f"times as fast as {name}", f"≥ {asked}", reached))
+    rows += live.rows()
     build = "compiled" if packets.compiled else "interpreted"
     text = [
         "# The reader, measured",

@@ -45,13 +45,13 @@ class Wire:
     near: Holder
     far: Holder
 
-    def command(self, *words: str) -> list[str]:
-        """Return the words that run a program in `near`."""
-        return [*_enter(self.near), *words]
+    def command(self, *words: str, where: Holder | None = None) -> list[str]:
+        """Return the words that run a program there; by default in `near`."""
+        return [*_enter(where or self.near), *words]
 
     def inside(self, *words: str, where: Holder | None = None) -> None:
         """Run a program there to its end."""
-        subprocess.run([*_enter(where or self.near), *words], check=True, capture_output=True, timeout=60)
+        subprocess.run(self.command(*words, where=where), check=True, capture_output=True, timeout=60)
 
     def ping(self, count: int, address: str = "10.99.0.2") -> None:
         """Send so many pings, a few milliseconds apart, and get as many answers."""
