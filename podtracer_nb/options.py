@@ -715,7 +715,8 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
         previous = words[-1] if words else ""
         for param in command.params:
             if isinstance(param, click.Option) and previous in param.opts and not param.is_flag:
-                choices = NAMESPACE_KINDS if param.name == "ns" else ()
+                listed = tuple(map(str, param.type.choices)) if isinstance(param.type, click.Choice) else ()
+                choices = NAMESPACE_KINDS if param.name == "ns" else listed
                 return [Completion(each, "value") for each in choices if each.startswith(incomplete)]
             if isinstance(param, click.Argument) and isinstance(param.type, click.Choice):
                 found += [Completion(str(each), "value") for each in param.type.choices]

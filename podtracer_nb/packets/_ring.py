@@ -13,6 +13,9 @@ import sys
 
 import cython
 
+if cython.compiled:
+    from cython.cimports.libc.string import memcpy
+
 compiled: bool = cython.compiled
 
 # Why `Copier.run` came back.
@@ -173,7 +176,7 @@ class Copier:
         """Copy bytes of a packet."""
         if size > 0:
             if cython.compiled:
-                memcpy(cython.address(self.out[to]), cython.address(self.ring[at]), size)  # noqa: F821 - _ring.pxd has it
+                memcpy(cython.address(self.out[to]), cython.address(self.ring[at]), size)
             else:
                 self.out[to : to + size] = self.ring[at : at + size]
 

@@ -64,9 +64,11 @@ def open_session(
     ):
         if value is not None and not (isinstance(value, int | float) and 0 < value < _LARGEST):
             raise InputError(f"{name}={value!r} has to be a number greater than 0")
-    for name, word in (("filter", filter), ("interface", interface), ("parse", parse), ("engine", engine)):
+    for name, word in (("filter", filter), ("interface", interface), ("parse", parse)):
         if word is not None and not isinstance(word, str):
             raise InputError(f"{name}={word!r} has to be text")
+    if engine not in (None, "ring", "tcpdump"):
+        raise InputError(f"engine={engine!r} is neither 'ring' nor 'tcpdump'")
     if isinstance(ns, str):
         ns = ns.split(",")
     named = (pod,) if isinstance(pod, str) else tuple(pod or ())

@@ -151,17 +151,21 @@ def capture(
             notes=notes,
             at_end=_forget,
         )
-        with _lock:
-            if not _running:
-                atexit.unregister(stop_all)
-                atexit.register(stop_all)
-            _running.append(live)
-        live.start()
+    except BaseException:
+        session.close()
+        raise
+    with _lock:
+        if not _running:
+            atexit.unregister(stop_all)
+            atexit.register(stop_all)
+        _running.append(live)
+    live.start()
+    try:
         # What is sent from now on is captured.
         for job in session.jobs:
             job.run.wait_said(job.tool.reports_after, _LISTENING)
     except BaseException:
-        session.close()
+        live.stop()
         raise
     return live
 
