@@ -698,7 +698,7 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
 
     Examples
     --------
-    >>> [each.text for each in complete(["run", "tcpdump"], "--all")]
+    >>> [each.text for each in complete(["run", "tcpdump"], "--all-n")]
     ['--all-namespaces']
     """
     commands = _MAGIC if magic else _EVERYWHERE
