@@ -23,7 +23,7 @@ from pathlib import Path
 
 import podtracer_nb
 from tests.targets.namespaces import until
-from tests.tools.wire import Wire, wire
+from tests.tools.live.wire import Wire, wire
 
 SECONDS = 5.0
 RATE = 130_000  # packets a second that are sent, or nearly so

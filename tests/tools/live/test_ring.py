@@ -21,7 +21,7 @@ from podtracer_nb.tools.inside import ring as program
 from tests.machine import needs
 from tests.packets.engines import load
 from tests.targets.namespaces import until
-from tests.tools.wire import Wire
+from tests.tools.live.wire import Wire
 
 pytestmark = needs("netns", "iproute2", "tcpdump", "ping")
 

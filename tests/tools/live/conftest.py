@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tools.wire import Wire, wire
+from tests.tools.live.wire import Wire, wire
 
 
 @pytest.fixture(scope="session")
