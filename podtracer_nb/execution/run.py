@@ -181,6 +181,11 @@ class Run:
             if ended:
                 return
 
+    def said(self, text: str, timeout: float) -> bool:
+        """Wait until the tool has written `text` to standard error, or has ended, and tell whether it has."""
+        self._feed.wait_for(lambda: self._feed.ended or text in self.stderr, timeout)
+        return text in self.stderr
+
     def stop(self, *, target_gone: bool = False) -> None:
         """Order the tool to stop, and return at once; what it still flushes can be read to the end.
 
@@ -223,11 +228,6 @@ class Run:
         if status.exit_code in _EXIT_FAILURES and not status.bytes:
             self._refused_by_nsenter()
         return status
-
-    def wait_said(self, text: str, timeout: float) -> bool:
-        """Wait until standard error has a text, or the run has ended; tell whether the text is there."""
-        self._feed.wait_for(lambda: self._feed.ended or text in self.stderr, timeout)
-        return text in self.stderr
 
     def wait_ended(self, timeout: float) -> bool:
         """Wait for the end, and tell whether it came; its status, or failure, is for `wait` to tell."""

@@ -163,7 +163,7 @@ def capture(
     try:
         # What is sent from now on is captured.
         for job in session.jobs:
-            job.run.wait_said(job.tool.reports_after, _LISTENING)
+            job.run.said(job.tool.reports_after, _LISTENING)
     except BaseException:
         live.stop()
         raise
