@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from podtracer_nb.notebook.widgets import browse, ladder, picker, topology
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
+        LiveCapture,
+        capture,
+        captures,
         changes,
         doctor,
         hold,
@@ -56,6 +59,7 @@ __all__ = [
     "DemoError",
     "ExecutionError",
     "InputError",
+    "LiveCapture",
     "PackageMissing",
     "PodtracerError",
     "PrivilegeError",
@@ -68,6 +72,8 @@ __all__ = [
     "ToolFailed",
     "ToolNotFound",
     "browse",
+    "capture",
+    "captures",
     "changes",
     "collected",
     "diff",
@@ -93,9 +99,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "LiveCapture": "tools",
     "Target": "targets",
     "collected": "collector",
     "browse": "notebook.widgets",
+    "capture": "tools",
+    "captures": "tools",
     "diff": "analysis",
     "changes": "tools",
     "doctor": "tools",

@@ -215,6 +215,8 @@ def _to_parquet(request: options.ReadRequest) -> int:
 def _run(request: options.RunRequest) -> int:
     from podtracer_nb.tools.api import open_session
 
+    if request.bg:
+        raise InputError("--bg is for a notebook, whose next cells look at the capture; in a shell end the line with &")
     if request.out is not None or request.shell:
         raise InputError("-o and --shell are for a notebook; in a shell leave the output in a file with -f FILE")
     if request.tool is None:

@@ -23,6 +23,7 @@ import click
 from podtracer_nb.errors import InputError
 
 __all__ = [
+    "CapturesRequest",
     "ChangesRequest",
     "CollectRequest",
     "Completion",
@@ -74,6 +75,7 @@ class RunRequest:
     text: bool = False
     parse: str | None = None
     every: float | None = None
+    engine: str | None = None
     allow_change: bool = False
     for_: float | None = None
     stdout: bool = False
@@ -83,12 +85,13 @@ class RunRequest:
     shell: bool = False
     from_pod: str | None = None
     to_pod: str | None = None
+    bg: bool = False
+    window: str | None = None
+    keep: bool = True
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        return _keywords(
-            self, "tool", "arguments", "for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod"
-        )
+        return _keywords(self, "tool", "arguments", *_NOT_RUN)
 
     def hold_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.hold(tool, arguments, **keywords)` takes."""
@@ -99,14 +102,22 @@ class RunRequest:
         names = ("namespace", "context", "kubeconfig", "timer", "max_bytes", "file", "text")
         return {"from_": self.from_pod, "to": self.to_pod, **{name: getattr(self, name) for name in names}}
 
+    def live_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.capture(**keywords)` takes, but for tcpdump's own words."""
+        ours = ("tool", "arguments", "stdout", "out", "shell", "bg", "text", "parse", "every", "allow_change", "for_",
+                "destination", "port", "from_pod", "to_pod")  # fmt: skip
+        return _keywords(self, *ours)
+
 
 # What a face does itself, or another function than `run`.
-_NOT_RUN = ("for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod")
+_NOT_RUN = (
+    "for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod", "bg", "window", "keep",
+)  # fmt: skip
 
 # What limits or shapes the output of a tool that runs, which a change that is held has not.
 _NOT_HELD = (
     "timer", "max_bytes", "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
-    "port", "from_pod", "to_pod",
+    "port", "from_pod", "to_pod", "engine", "bg", "window", "keep",
 )  # fmt: skip
 
 
@@ -235,6 +246,13 @@ class ToolsRequest:
 
 
 @dataclass(frozen=True)
+class CapturesRequest:
+    """List the captures that run in the background."""
+
+    out: str | None = None
+
+
+@dataclass(frozen=True)
 class UseRequest:
     """Set the defaults of later lines in this notebook; empty values and no `clear`: show them."""
 
@@ -264,6 +282,7 @@ Request = (
     | DemoRequest
     | DoctorRequest
     | ToolsRequest
+    | CapturesRequest
     | UseRequest
     | HelpRequest
     | VersionRequest
@@ -441,11 +460,17 @@ _packets = _options(
     click.option(
         "--every", type=_Duration(), help="Run the tool again and again, so often: 200ms, 1s; one table of all."
     ),
+    click.option(
+        "--engine", type=click.Choice(["tcpdump", "ring"]), help="What captures: the ring loses nothing at high rates."
+    ),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--for", "for_", type=_Duration(), help="Take back after this long what the tool altered: 30s, 2m."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
     click.option("--from", "from_pod", type=_Value("pod"), help="iperf3: the pod that its client runs in."),
     click.option("--to", "to_pod", type=_Value("pod"), help="iperf3: the pod that its server runs in, meanwhile."),
+    click.option("--bg", is_flag=True, help="Notebook: capture in the background; -o live, then live.df, live.stop()."),
+    click.option("--window", type=_Value("window"), help="With --bg: what .df holds, 100000 (packets) or 30s."),
+    click.option("--keep/--no-keep", default=True, help="With --bg: leave the bytes in a file, or not."),
 )
 
 
@@ -485,8 +510,12 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         raise click.UsageError("-f and -s both say where the output goes: give one of them")
     if values["port"] is not None and values["destination"] is None:
         raise click.UsageError("-p is the port of a collector: name its host with -d")
+    if not values["bg"] and (values["window"] is not None or not values["keep"]):
+        raise click.UsageError("--window and --no-keep belong to --bg")
+    if values["bg"] and (values["stdout"] or values["text"] or values["parse"] or values["every"] or values["shell"]):
+        raise click.UsageError("--bg captures packets: leave -s, --text, --parse, --every and --shell out")
     if values["for_"] is not None:
-        strange = [name for name in (*_NOT_HELD, "shell") if values[name]]
+        strange = [name for name in (*_NOT_HELD, "shell") if values[name] and name != "keep"]
         if strange:
             name = strange[0].replace("_", "-")
             raise click.UsageError(f"--for holds what a tool alters, which --{name} says nothing of: leave that out")
@@ -646,8 +675,15 @@ def _changes(undo: bool, out: str | None) -> ChangesRequest:
     return ChangesRequest(undo, out)
 
 
+@click.command("captures")
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
+def _captures(out: str | None) -> CapturesRequest:
+    """List the captures that run in the background (--bg)."""
+    return CapturesRequest(out)
+
+
 _EVERYWHERE = dict(grammar.commands)
-_MAGIC = {**_EVERYWHERE, "use": _use, "changes": _changes}
+_MAGIC = {**_EVERYWHERE, "use": _use, "captures": _captures, "changes": _changes}
 
 
 def parse(words: Sequence[str], *, magic: bool = False, defaults: Mapping[str, object] | None = None) -> Request:
@@ -862,7 +898,8 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
         previous = words[-1] if words else ""
         for param in command.params:
             if isinstance(param, click.Option) and previous in param.opts and not param.is_flag:
-                choices = NAMESPACE_KINDS if param.name == "ns" else ()
+                listed = tuple(map(str, param.type.choices)) if isinstance(param.type, click.Choice) else ()
+                choices = NAMESPACE_KINDS if param.name == "ns" else listed
                 return [Completion(each, "value") for each in choices if each.startswith(incomplete)]
             if isinstance(param, click.Argument) and isinstance(param.type, click.Choice):
                 found += [Completion(str(each), "value") for each in param.type.choices]

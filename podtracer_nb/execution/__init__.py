@@ -9,7 +9,7 @@ from __future__ import annotations
 from podtracer_nb.execution.ask import ask
 from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
-from podtracer_nb.execution.run import Limits, Output, Run, search_path, start
+from podtracer_nb.execution.run import Limits, Output, Run, Tail, search_path, start
 
 __all__ = [
     "Limits",
@@ -17,6 +17,7 @@ __all__ = [
     "Reason",
     "Run",
     "Status",
+    "Tail",
     "ask",
     "new_recording_path",
     "recordings_directory",

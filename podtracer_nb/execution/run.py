@@ -30,7 +30,7 @@ from podtracer_nb.targets import Pin
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Limits", "Output", "Run", "search_path", "start"]
+__all__ = ["Limits", "Output", "Run", "Tail", "search_path", "start"]
 
 _CHUNK = 1 << 20
 _NSENTER_MISSING = "nsenter is not installed on this machine: apt-get install util-linux"
@@ -87,7 +87,7 @@ class Output:
     data: bytes
 
 
-class _Tail(io.RawIOBase):
+class Tail(io.RawIOBase):
     """The recording as a stream that ends when the run does; reading it late holds nobody up."""
 
     def __init__(self, feed: Feed, position: int = 0) -> None:
@@ -100,18 +100,21 @@ class _Tail(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read what there is; wait while there is nothing; return 0 at the end."""
+        while (count := self.readinto_now(buffer)) is None:
+            self.wait_for_more()
+        return count
+
+    def readinto_now(self, buffer: WriteableBuffer, /) -> int | None:
+        """Read what there is; return 0 at the end, None while there is nothing more."""
+        ended = self._feed.ended  # before the read: what was written before the end is still to be read
+        count = os.preadv(self._feed.recording, [buffer], self._position)
+        self._position += count
+        return count if count or ended or not memoryview(buffer).nbytes else None
+
+    def wait_for_more(self, timeout: float | None = None) -> None:
+        """Wait until there is more to be read, or nothing more will come."""
         feed = self._feed
-
-        def more() -> bool:
-            return feed.ended or os.fstat(feed.recording).st_size > self._position
-
-        while True:
-            ended = feed.ended  # before the read: what was written before the end is still to be read
-            count = os.preadv(feed.recording, [buffer], self._position)
-            if count or ended or not memoryview(buffer).nbytes:
-                self._position += count
-                return count
-            feed.wait_for(more)
+        feed.wait_for(lambda: feed.ended or os.fstat(feed.recording).st_size > self._position, timeout)
 
 
 class Run:
@@ -134,7 +137,7 @@ class Run:
     def __init__(self, feed: Feed, argv: tuple[str, ...], pin: Pin, keep: bool) -> None:
         self.path = feed.path
         self.argv = argv
-        self.stdout: io.RawIOBase = _Tail(feed)
+        self.stdout = Tail(feed)
         self._feed = feed
         self._keep = keep
         self._label = pin.target.label
@@ -158,7 +161,7 @@ class Run:
 
     def tail(self, position: int) -> io.RawIOBase:
         """Return the output from a place in it, as a stream of its own like `stdout`."""
-        return _Tail(self._feed, position)
+        return Tail(self._feed, position)
 
     def events(self) -> Iterator[Output]:
         """Give the output of both streams as it arrived, from the beginning; wait for more until the end.
@@ -233,6 +236,10 @@ class Run:
         if status.exit_code in _EXIT_FAILURES and not status.bytes:
             self._refused_by_nsenter()
         return status
+
+    def wait_ended(self, timeout: float) -> bool:
+        """Wait for the end, and tell whether it came; its status, or failure, is for `wait` to tell."""
+        return self._feed.wait_for(lambda: self._feed.ended, timeout)
 
     def close(self) -> None:
         """Stop the tool, wait until nothing of it is left, and remove a recording that was not to be kept."""

@@ -38,8 +38,11 @@ def load(shell: InteractiveShell) -> None:
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take away what `load` registered, and take back every change that this notebook holds in pods."""
+    """Take away what `load` registered, stop the captures in the background, and take back what is held in pods."""
     _take_away(shell)
+    live = sys.modules.get("podtracer_nb.tools.live")  # loaded where there can be any
+    if live is not None:
+        live.stop_all()
     if "podtracer_nb.tools.held" in sys.modules:  # else there is none
         from podtracer_nb.tools import undo_all
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
+    from podtracer_nb.tools import LiveCapture
+
 __all__ = ["PodtraceMagics", "RunInterrupted"]
 
 
@@ -76,6 +78,8 @@ class PodtraceMagics(Magics):
             %podtrace changes                                          what is held now; --undo
             %podtrace doctor                                           what is missing here, and what mends it
             %podtrace read capture.pcap                                a capture file
+            %podtrace tcpdump --pod web --bg -o live                   in the background: live.df, live.stop()
+            %podtrace captures                                         those that run
             %podtrace use -n demo --pod web                            defaults of the lines below; --clear
             %podtrace --help, %podtrace tcpdump --help                 every option
 
@@ -122,6 +126,8 @@ class PodtraceMagics(Magics):
                 return self._hand_over(pods, request.out)
             case options.ToolsRequest():
                 return self._hand_over(podtracer_nb.list_tools(), request.out)
+            case options.CapturesRequest():
+                return self._hand_over(podtracer_nb.captures(), request.out)
             case options.DoctorRequest():
                 return self._hand_over(podtracer_nb.doctor(**request.keywords()), request.out)
             case options.ReadRequest():
@@ -170,13 +176,15 @@ class PodtraceMagics(Magics):
         shown = display.defaults_line(self.defaults)
         self._show(display.Banner((display.Part(f"defaults: {shown}" if shown else "no defaults"),)))
 
-    def _run(self, request: options.RunRequest) -> pd.DataFrame | None:
+    def _run(self, request: options.RunRequest) -> Any:
         if request.tool is None:
             raise InputError("no tool named; write %podtrace TOOL --pod POD -- ARGS, or see %podtrace --help")
         if request.shell:
             raise InputError("--shell runs a cell's body: write it below %%podtrace --shell")
         if request.destination is not None:
             raise InputError("-d sends what a shell's podtracer captures; in a notebook the frame is the result")
+        if request.bg:
+            return self._hand_over(_started(request), request.out)
         _refuse_raw_output(request)
         frame = self._one(request, request.tool, request.arguments)
         if request.stdout:
@@ -197,6 +205,8 @@ class PodtraceMagics(Magics):
             raise InputError(
                 "--for holds one change: write it as a line, %podtrace TOOL --allow-change --for 30s -- ARGS"
             )
+        if request.bg:
+            raise InputError("--bg is for a line, which goes on while the cells below run: %podtrace tcpdump --bg")
         if request.tool is not None or request.arguments:
             given = shlex.join([*([request.tool] if request.tool else []), *request.arguments])
             raise InputError(f"the commands of %%podtrace stand in the lines below it: move {given!r} there")
@@ -316,6 +326,20 @@ def _command(text: str, names: Mapping[str, Any]) -> _Line:
     if tool.startswith("-"):
         raise InputError(f"{text!r} begins with an option; options of podtracer stand in the line of %%podtrace")
     return _Line(text, tool, tuple(arguments))
+
+
+def _started(request: options.RunRequest) -> LiveCapture:
+    """Start a capture in the background; of tcpdump's words, those that name and rotate files are ours."""
+    import podtracer_nb  # loads what it hands on at the first use
+    from podtracer_nb.tools.known.tcpdump import rotating
+
+    if PurePath(request.tool or "").name != "tcpdump":
+        raise InputError(f"--bg captures packets, and {request.tool} does not: leave --bg out")
+    words, ours = rotating(request.arguments)
+    given = request.live_keywords()
+    if given["file"] is not None and "file" in ours:
+        raise InputError("the file is given twice, by -f and by tcpdump's -w: give it once")
+    return podtracer_nb.capture(**{**given, **ours}, args=words)
 
 
 def _bounded(request: options.RunRequest, arguments: tuple[str, ...]) -> bool:

@@ -21,6 +21,8 @@ from podtracer_nb.packets.walk import Walk
 
 __all__ = ["Reader", "compiled", "locate", "raw", "read", "stream"]
 
+_MOST_VALUES = 65_536  # of one dictionary, in a stream whose rows are not kept
+
 compiled: bool = _dissect.compiled
 """Whether the dissector in use is the compiled one."""
 
@@ -134,16 +136,31 @@ class Reader(Walk):
         while True:
             more = self._advance(rows)
             if self.packets > self._yielded:
-                start = self._yielded - self._forgotten
-                chunk = self._make_frame(start, copy=True)
-                self._yielded = self.packets
-                if not keep and not self._ended:
-                    self._memory.forget()
-                    self._forgotten = self._yielded
-                    self._dissector.row = self._dissector.limit = 0
-                yield chunk
+                yield self.take(keep=keep)
             if not more:
                 return
+
+    @property
+    def fresh(self) -> int:
+        """How many packets have been read and not been yielded, taken or dropped."""
+        return self.packets - self._yielded
+
+    def take(self, *, keep: bool = False) -> pd.DataFrame:
+        """Return the packets read since the last time, and give their memory to the next ones; see `chunks`."""
+        chunk = self._make_frame(self._yielded - self._forgotten, copy=True)
+        self.drop(keep=keep)
+        return chunk
+
+    def drop(self, *, keep: bool = False) -> None:
+        """Go on as if the packets read so far had been taken."""
+        self._yielded = self.packets
+        if keep or self._ended:
+            return
+        self._memory.forget()
+        self._forgotten = self._yielded
+        self._dissector.row = self._dissector.limit = 0
+        if self._dictionaries.renew(_MOST_VALUES):
+            self._dissector.renew(self._dictionaries)
 
     def row_groups(self, rows: int, dictionaries: int) -> RowGroups:
         """Return a way to have the packets in groups straight from column memory; for nothing else then.

@@ -1,5 +1,7 @@
 """Watches the pods that tools run in: a pinned namespace outlives its pod, and then nobody speaks in it any more.
 
+A process of this machine that was named takes its target with it when it ends, as the demo's pods do.
+
 A pod that is deleted loses its processes. So the process that was pinned is looked at twice a second, which costs the
 API nothing; only when it is gone the API is asked. A container that restarts inside its sandbox keeps the namespace; a
 new sandbox, or another pod of the same name, has another one.
@@ -15,6 +17,7 @@ from typing import Self
 
 from podtracer_nb.errors import ClusterError, PodtracerError, PrivilegeError, TargetError
 from podtracer_nb.targets.pin import Pin, pin
+from podtracer_nb.targets.procfs import Process
 from podtracer_nb.targets.target import Target
 
 __all__ = ["Watch", "departed"]
@@ -28,7 +31,7 @@ class _Watched:
 
     def __init__(self, held: Pin) -> None:
         self.pin = held
-        self.process = held.process
+        self.process = held.process or _of_this_machine(held)
         self.rest = 0.0
 
     def gone(self) -> str:
@@ -37,7 +40,7 @@ class _Watched:
             return ""
         target, now = self.pin.target, None
         if target.cluster is None:
-            return ""
+            return f"{target.label}: its process {target.pid} has ended" if self.pin.process is None else ""
         try:
             now = target.cluster.pod(target.namespace, target.pod)
         except (ClusterError, PrivilegeError):  # asked again later
@@ -61,6 +64,11 @@ class _Watched:
         return ""
 
 
+def _of_this_machine(held: Pin) -> Process | None:
+    target = held.target
+    return Process(target.pid, target.start_time) if target.pid and target.start_time else None
+
+
 def _departure(target: Target, now: Target | None) -> str:
     """Return why a pod is no longer the one that was pinned, by what the API says now."""
     if now is None:
@@ -78,13 +86,14 @@ class Watch:
     Parameters
     ----------
     pins
-        What is watched; pins that are no cluster pod's network are passed over.
+        What is watched; pins without a network or a process (a named namespace) are passed over.
     gone
         Called once for a pin whose pod is gone, with the pin and a line that says why.
     """
 
     def __init__(self, pins: Sequence[Pin], gone: Callable[[Pin, str], None]) -> None:
-        self._watched = [_Watched(held) for held in pins if held.process is not None and "net" in held.kinds]
+        watched = [_Watched(held) for held in pins if "net" in held.kinds]
+        self._watched = [each for each in watched if each.process is not None]
         self._gone = gone
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None

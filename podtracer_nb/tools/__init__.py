@@ -8,6 +8,7 @@ from podtracer_nb.tools.diagnosis import doctor
 from podtracer_nb.tools.held import Held, changes, hold, undo_all
 from podtracer_nb.tools.impairment import impair
 from podtracer_nb.tools.large import read_parquet, scan, to_parquet
+from podtracer_nb.tools.live import LiveCapture, LiveStats, capture, captures
 from podtracer_nb.tools.registry import list_tools
 from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session, Task
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
@@ -21,6 +22,8 @@ __all__ = [
     "Command",
     "Held",
     "Job",
+    "LiveCapture",
+    "LiveStats",
     "Options",
     "Parsed",
     "Progress",
@@ -31,6 +34,8 @@ __all__ = [
     "Tool",
     "Unreadable",
     "Variant",
+    "capture",
+    "captures",
     "changes",
     "doctor",
     "hold",

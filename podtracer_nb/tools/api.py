@@ -46,9 +46,11 @@ def open_session(
     text: bool = False,
     parse: str | None = None,
     every: float | None = None,
+    engine: str | None = None,
     allow_change: bool = False,
     hold: float | None = None,
     change: Change | None = None,
+    keep: bool = True,
 ) -> Session[object]:
     """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run` and `hold`."""
     for _, args in commands:
@@ -68,6 +70,8 @@ def open_session(
     for name, word in (("filter", filter), ("interface", interface), ("parse", parse)):
         if word is not None and not isinstance(word, str):
             raise InputError(f"{name}={word!r} has to be text")
+    if engine not in (None, "ring", "tcpdump"):
+        raise InputError(f"engine={engine!r} is neither 'ring' nor 'tcpdump'")
     if isinstance(ns, str):
         ns = ns.split(",")
     named = (pod,) if isinstance(pod, str) else tuple(pod or ())
@@ -87,7 +91,7 @@ def open_session(
         context=context,
         kubeconfig=os.fspath(kubeconfig) if kubeconfig is not None else None,
     )
-    options = Options(filter, interface, count, snaplen, text, parse)
+    options = Options(filter, interface, count, snaplen, text, parse, engine=engine if engine != "tcpdump" else None)
     return Session(
         [Task(tool, tuple(args), options, every, change) for tool, args in commands],
         chosen,
@@ -96,6 +100,7 @@ def open_session(
         file=Path(file) if file is not None else None,
         allow_change=allow_change,
         hold=hold,
+        keep=keep,
     )
 
 
@@ -137,6 +142,7 @@ def run(
     text: bool = False,
     parse: str | None = None,
     every: float | None = None,
+    engine: str | None = None,
     allow_change: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
@@ -174,6 +180,8 @@ def run(
     every
         Seconds between two samples: the tool is run again and again until `timer` or `count`, and the frame has all
         samples' rows, with `sample_time` and each counter's rate.
+    engine
+        What captures for tcpdump: `tcpdump` itself, or `ring`, which loses no packet where tcpdump does.
     allow_change
         Let a tool alter the target (`ip addr add`, `sysctl -w`), which is refused otherwise.
     progress
@@ -229,6 +237,7 @@ def run(
         text=text,
         parse=parse,
         every=every,
+        engine=engine,
         allow_change=allow_change,
     )
     with session:

@@ -22,10 +22,10 @@ from podtracer_nb.tools.session import Counted, Job, last_line
 from podtracer_nb.tools.table import Parsed, Text, Unreadable, united
 from podtracer_nb.tools.tool import Options
 
-__all__ = ["made", "merge", "read_job", "settle", "table"]
+__all__ = ["EMPTY", "constant", "made", "merge", "read_job", "settle", "table"]
 
 # A classic pcap's header (pcap-savefile(5)): what a capture that ended before its first byte would have begun with.
-_EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
+EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
 
 
 def read_job(job: Job) -> pd.DataFrame:
@@ -92,7 +92,7 @@ def _packets(job: Job) -> pd.DataFrame:
         status = job.run.wait()
         if status.bytes:
             raise ToolFailed(f"{job.tool.name} wrote what is no capture: {error}", str(job.recording)) from error
-        return packets.read(_EMPTY)
+        return packets.read(EMPTY)
 
 
 def _table(job: Job) -> pd.DataFrame:
@@ -231,8 +231,8 @@ def merge(frames: Sequence[pd.DataFrame], jobs: Sequence[Job]) -> pd.DataFrame:
     united(parts)
     nodes = [job.target.node for job in jobs]
     for part, label, node in zip(parts, labels, nodes, strict=True):
-        part.insert(0, "target", _constant(label, labels, len(part)))
-        part.insert(1, "node", _constant(node, nodes, len(part)))
+        part.insert(0, "target", constant(label, labels, len(part)))
+        part.insert(1, "node", constant(node, nodes, len(part)))
         part.attrs = {}
     times = [name for name in ("sample_time", "time") if all(name in part.columns for part in parts)]
     merged = pd.concat(parts, ignore_index="time" not in times)
@@ -242,7 +242,8 @@ def merge(frames: Sequence[pd.DataFrame], jobs: Sequence[Job]) -> pd.DataFrame:
     return merged
 
 
-def _constant(value: str, values: Sequence[str], rows: int) -> Any:
+def constant(value: str, values: Sequence[str], rows: int) -> Any:
+    """Return a category column that has one of some values in all its rows."""
     return pd.Categorical([value], categories=list(dict.fromkeys(values))).repeat(rows)
 
 
@@ -271,7 +272,7 @@ def _combined(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str
         "drops": drops,
         "notes": list(dict.fromkeys(note for one in each for note in one["notes"])),
         "stderr": "".join(one["stderr"] for one in each)[-2000:],
-        **{word: first[word] for word in ("parse", "every", "table", "tables", "units") if word in first},
+        **{word: first[word] for word in ("parse", "every", "engine", "table", "tables", "units") if word in first},
         **_changes(each),
         **_apart("capture", "captures", each),
         **_facts(each, labels),

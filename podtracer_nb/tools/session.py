@@ -173,6 +173,7 @@ class Job:
             "stderr": stderr[-2000:],
             **({"change": self.changed(status.exit_code)} if self.change else {}),
             **({"parse": self.task.options.parse} if self.task.options.parse else {}),
+            **({"engine": self.task.options.engine} if self.task.options.engine else {}),
             "notes": [
                 *self._command_notes(),
                 *self.pin.notices,
@@ -217,6 +218,8 @@ class Session(Generic[Result]):
         Whether a tool may alter the target.
     hold
         Seconds after which what the tools altered is taken back, infinite for not before it is asked for; None: never.
+    keep
+        Whether recordings stay when the session is over.
     """
 
     def __init__(
@@ -229,6 +232,7 @@ class Session(Generic[Result]):
         file: Path | None = None,
         allow_change: bool = False,
         hold: float | None = None,
+        keep: bool = True,
     ) -> None:
         if any("\0" in word for task in tasks for word in task.arguments):
             raise InputError("an argument holds a NUL byte, which no program can be given")
@@ -269,7 +273,7 @@ class Session(Generic[Result]):
                     command = replace(command, suffix=".jsonl")  # what holds it writes the recording
                 recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1, number=at + 1)
                 under = holding.in_force(held)
-                run = _started(held, command, recording, limits, tool, change, hold)
+                run = _started(held, command, recording, limits, tool, change, hold, keep)
                 self._opened.enter_context(run)
                 job = Job(task, tool, held.target, command, recording, run, held, repeated, change, under=under)
                 made[at] = job
@@ -309,6 +313,10 @@ class Session(Generic[Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what still runs, wait for its end, and close every pin."""
         self._opened.close()
 
     def stop(self) -> None:
@@ -421,12 +429,13 @@ def _started(  # noqa: PLR0917 - one caller
     tool: Tool,
     change: Change | None,
     hold: float | None,
+    keep: bool,
 ) -> execution.Run:
     words = (*command.launcher, *command.argv)
     metadata: dict[str, Any] = {"tool": tool.name, "target": describe(held.target)}
     limits = replace(limits, linger=command.linger)
     if change is None:
-        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata, keep=keep)
     metadata["change"] = holding.described(change, held=hold is not None)
     if hold is None:
         return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)

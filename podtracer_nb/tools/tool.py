@@ -28,6 +28,8 @@ class Options:
         How lines become a table: `json`, `jsonl`, `csv`, `tsv`, `kv`, `jc:NAME`; in place of what we know of the tool.
     foreign
         Whether the program is the target's own, which may be any version (`--ns mnt`), and not this machine's.
+    engine
+        What captures in tcpdump's place: `ring`; None and `tcpdump` are tcpdump itself.
     """
 
     filter: str | None = None
@@ -37,6 +39,7 @@ class Options:
     text: bool = False
     parse: str | None = None
     foreign: bool = False
+    engine: str | None = None
 
     def given(self) -> tuple[str, ...]:
         """Return the names of those that were given and are a capture's."""
@@ -178,6 +181,8 @@ def refuse_capture_options(name: str, options: Options) -> None:
     if options.given():
         words = ", ".join(f"--{each}" for each in options.given())
         raise InputError(f"{words} is for tcpdump; {name} takes its own options after --")
+    if options.engine is not None:
+        raise InputError(f"--engine is for tcpdump, not for {name}")
 
 
 @dataclass(frozen=True)

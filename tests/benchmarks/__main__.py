@@ -30,7 +30,7 @@ import pandas as pd
 
 from podtracer_nb import packets
 from podtracer_nb.packets import columns
-from tests.benchmarks import capture, tshark
+from tests.benchmarks import capture, live, tshark
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 CORE = ["time", "length", "src", "dst", "proto", "sport", "dport", "tcp_flags", "tcp_seq"]
@@ -353,6 +353,7 @@ def main() -> None:
         )
         parts = profile(path)
         doubled = contention()
+    rows += live.rows()
     build = "compiled" if packets.compiled else "interpreted"
     text = [
         "# The reader, measured",
