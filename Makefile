@@ -27,7 +27,7 @@ help:
 	@echo 'make lab    the same in JupyterLab'
 	@echo 'make test   every test that this machine can run'
 	@echo 'make lint   ruff, mypy, import-linter'
-	@echo 'make bench  the speed of reading captures, side by side with other readers'
+	@echo 'make bench  the speed of reading captures, beside other readers, and of many sockets'
 	@echo 'make fuzz   look for captures that break the reader, for MINUTES=10'
 	@echo 'make clean  remove what these made'
 	@echo
@@ -54,6 +54,8 @@ lint: $(VENV)/test.stamp
 
 bench: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks $(ARGS)
+	$(RUN) -m tests.benchmarks.sockets
+	$(RUN) -m tests.benchmarks.browse
 
 bench-cluster: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks.start $(PODS)

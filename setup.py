@@ -6,7 +6,7 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 
 extensions = cythonize(
-    [Extension("podtracer_nb.packets._dissect", ["podtracer_nb/packets/_dissect.py"])],
+    [Extension(f"podtracer_nb.packets.{name}", [f"podtracer_nb/packets/{name}.py"]) for name in ("_dissect", "_ring")],
     build_dir="build",
 )
 for extension in extensions:

@@ -33,9 +33,17 @@ if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
     from podtracer_nb.collector import collected
     from podtracer_nb.execution import delete_tracers
+    from podtracer_nb.notebook.widgets import browse, ladder, picker, topology
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
+        LiveCapture,
+        capture,
+        captures,
+        changes,
         doctor,
+        hold,
+        impair,
+        iperf3,
         list_tools,
         pods,
         read_parquet,
@@ -52,6 +60,7 @@ __all__ = [
     "DemoError",
     "ExecutionError",
     "InputError",
+    "LiveCapture",
     "PackageMissing",
     "PodtracerError",
     "PrivilegeError",
@@ -63,12 +72,21 @@ __all__ = [
     "ToolError",
     "ToolFailed",
     "ToolNotFound",
+    "browse",
+    "capture",
+    "captures",
+    "changes",
     "collected",
     "delete_tracers",
     "diff",
     "doctor",
+    "hold",
+    "impair",
+    "iperf3",
+    "ladder",
     "list_tools",
     "load_ipython_extension",
+    "picker",
     "pin",
     "pods",
     "read_parquet",
@@ -78,16 +96,26 @@ __all__ = [
     "run_together",
     "scan",
     "to_parquet",
+    "topology",
     "tracers",
     "unload_ipython_extension",
 ]
 
 _HOMES = {
+    "LiveCapture": "tools",
     "Target": "targets",
     "collected": "collector",
     "delete_tracers": "execution",
+    "browse": "notebook.widgets",
+    "capture": "tools",
+    "captures": "tools",
     "diff": "analysis",
+    "changes": "tools",
     "doctor": "tools",
+    "hold": "tools",
+    "impair": "tools",
+    "ladder": "notebook.widgets",
+    "picker": "notebook.widgets",
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",
@@ -97,8 +125,10 @@ _HOMES = {
     "run_together": "tools",
     "scan": "tools",
     "to_parquet": "tools",
+    "topology": "notebook.widgets",
     "tracers": "tools",
     "list_tools": "tools",
+    "iperf3": "tools",
 }
 
 
@@ -121,5 +151,5 @@ def load_ipython_extension(ip: Any) -> None:
 
 
 def unload_ipython_extension(ip: Any) -> None:
-    """Take `%podtrace` and its completion away again."""
+    """Take `%podtrace` and its completion away again, and take back every change that is held."""
     importlib.import_module("podtracer_nb.notebook").unload(ip)

@@ -11,6 +11,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -71,8 +72,10 @@ def _carry_out(request: options.Request) -> int:
             print(text)
         case options.VersionRequest():
             _version()
-        case options.RunRequest():
+        case options.RunRequest(for_=None):
             return _run(request)
+        case options.RunRequest() | options.ImpairRequest():
+            return _hold(request)
         case options.PodsRequest():
             from podtracer_nb.tools import pods
 
@@ -102,6 +105,8 @@ def _carry_out(request: options.Request) -> int:
             return _doctor(request)
         case options.TracersRequest():
             raise InputError("tracers are a notebook's: %podtrace tracers; a shell's are deleted when its command ends")
+        case options.ChangesRequest():
+            raise InputError("changes is for a notebook: a shell's command holds its change until it ends")
         case options.UseRequest():
             raise InputError("use is for a notebook: %podtrace use -n demo")
     return 0
@@ -212,6 +217,8 @@ def _to_parquet(request: options.ReadRequest) -> int:
 def _run(request: options.RunRequest) -> int:
     from podtracer_nb.tools.api import open_session
 
+    if request.bg:
+        raise InputError("--bg is for a notebook, whose next cells look at the capture; in a shell end the line with &")
     if request.out is not None or request.shell:
         raise InputError("-o and --shell are for a notebook; in a shell leave the output in a file with -f FILE")
     if request.tool is None:
@@ -225,7 +232,14 @@ def _run(request: options.RunRequest) -> int:
         raise InputError("-s writes the tool's own bytes: send them into a file or a program, as in -s | tcpdump -r -")
     # In a shell a tool's own words are what is wanted, but of a format that was named.
     text = request.text or (request.parse is None and PurePath(request.tool).name != "tcpdump")
-    with open_session([(request.tool, request.arguments)], **{**request.keywords(), "text": text}) as session:
+    with ExitStack() as opened:
+        if request.from_pod is not None:
+            from podtracer_nb.tools.throughput import open_pair
+
+            session, _ = opened.enter_context(open_pair(request.arguments, **{**request.pair_keywords(), "text": text}))
+        else:
+            session = open_session([(request.tool, request.arguments)], **{**request.keywords(), "text": text})
+            opened.enter_context(session)
         kept = request.file is not None or session.jobs[0].command.file is not None
         wants_stdout = request.destination is None and (request.stdout or _dash(request.arguments))
         if wants_stdout and len(session.jobs) > 1:
@@ -247,6 +261,29 @@ def _run(request: options.RunRequest) -> int:
             _say(_banner(job, result))
             codes.append(_exit_code(result))
     return max(codes, default=0)
+
+
+def _hold(request: options.RunRequest | options.ImpairRequest) -> int:
+    """Hold a change until its time is over or somebody interrupts, and take it back."""
+    from podtracer_nb.tools import hold, impair
+
+    if request.out is not None:
+        raise InputError("-o is for a notebook")
+    if isinstance(request, options.ImpairRequest):
+        held = impair(**request.keywords())
+    elif request.tool is None or request.shell:
+        raise InputError("no tool named; write podtracer run TOOL --allow-change --for 30s --pod POD -- ARGS")
+    else:
+        held = hold(request.tool, request.arguments, **request.hold_keywords())
+    where = ", ".join(held.targets)
+    until = "until Ctrl+C" if request.for_ is None else f"for {request.for_:g} s, or until Ctrl+C"
+    try:
+        _say(" · ".join([f"{where}: {held.what}", *held.notices, f"held {until}"]))
+        held.wait()
+    except KeyboardInterrupt:
+        held.undo()
+    _say(f"{where}: undone")
+    return 0
 
 
 def _dash(arguments: tuple[str, ...]) -> bool:
@@ -305,6 +342,8 @@ def _print(job: Job, *, named: bool) -> None:
         _print_samples(job, before)
     elif job.command.output == "packets":
         _print_packets(job, before)
+    elif job.command.output == "table":
+        _print_table(job, before)
     else:
         _print_lines(job, before)
 
@@ -348,6 +387,22 @@ def _print_samples(job: Job, before: str) -> None:
             sys.stdout.flush()
             for line in each.stderr.splitlines():
                 _say(before + line)
+
+
+def _print_table(job: Job, before: str) -> None:
+    """Print the table that a format makes of the output; the output itself where it makes none."""
+    from podtracer_nb.tools.frames import read_job
+
+    frame = read_job(job)
+    unreadable = "unreadable" in frame.attrs["podtracer"]
+    text = frame.line[frame.stream == "stdout"] if unreadable else frame.to_string(index=False, na_rep="-").splitlines()
+    with _printing:
+        sys.stderr.write(job.run.stderr)
+        for line in text:
+            print(before + line)
+        sys.stdout.flush()
+    if unreadable:
+        _say(before + frame.attrs["podtracer"]["notes"][0])
 
 
 def _print_packets(job: Job, before: str) -> None:

@@ -23,11 +23,14 @@ import click
 from podtracer_nb.errors import InputError
 
 __all__ = [
+    "CapturesRequest",
+    "ChangesRequest",
     "CollectRequest",
     "Completion",
     "DemoRequest",
     "DoctorRequest",
     "HelpRequest",
+    "ImpairRequest",
     "PodsRequest",
     "ReadRequest",
     "Request",
@@ -73,19 +76,90 @@ class RunRequest:
     text: bool = False
     parse: str | None = None
     every: float | None = None
+    engine: str | None = None
     allow_change: bool = False
     via: str | None = None
     image: str | None = None
     tracer_namespace: str | None = None
+    for_: float | None = None
     stdout: bool = False
     destination: str | None = None
     port: int | None = None
     out: str | None = None
     shell: bool = False
+    from_pod: str | None = None
+    to_pod: str | None = None
+    bg: bool = False
+    window: str | None = None
+    keep: bool = True
 
     def keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.run(tool, arguments, **keywords)` takes."""
-        return _keywords(self, "tool", "arguments", "stdout", "destination", "port", "out", "shell")
+        return _keywords(self, "tool", "arguments", *_NOT_RUN)
+
+    def hold_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.hold(tool, arguments, **keywords)` takes."""
+        return _keywords(self, "tool", "arguments", "out", "shell", *_NOT_HELD)
+
+    def pair_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.iperf3(arguments, **keywords)` takes."""
+        names = ("namespace", "context", "kubeconfig", "timer", "max_bytes", "file", "text")
+        return {"from_": self.from_pod, "to": self.to_pod, **{name: getattr(self, name) for name in names}}
+
+    def live_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.capture(**keywords)` takes, but for tcpdump's own words."""
+        ours = ("tool", "arguments", "stdout", "out", "shell", "bg", "text", "parse", "every", "allow_change", "for_",
+                "destination", "port", "from_pod", "to_pod", "via", "image", "tracer_namespace")  # fmt: skip
+        return _keywords(self, *ours)
+
+
+# What a face does itself, or another function than `run`.
+_NOT_RUN = (
+    "for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod", "bg", "window", "keep",
+)  # fmt: skip
+
+# What limits or shapes the output of a tool that runs, which a change that is held has not.
+_NOT_HELD = (
+    "timer", "max_bytes", "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
+    "port", "from_pod", "to_pod", "engine", "bg", "window", "keep", "via", "image", "tracer_namespace",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ImpairRequest:
+    """Make the link of one or several pods bad for a while."""
+
+    pod: tuple[str, ...] = ()
+    selector: str | None = None
+    namespace: str | None = None
+    all_namespaces: bool = False
+    container: str | None = None
+    pid: int | None = None
+    netns: str | None = None
+    context: str | None = None
+    kubeconfig: str | None = None
+    delay: str | None = None
+    jitter: str | None = None
+    loss: str | None = None
+    duplicate: str | None = None
+    corrupt: str | None = None
+    reorder: str | None = None
+    rate: str | None = None
+    interface: str = "eth0"
+    for_: float | None = None
+    out: str | None = None
+
+    def keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.impair(**keywords)` takes."""
+        return _keywords(self, "out")
+
+
+@dataclass(frozen=True)
+class ChangesRequest:
+    """List the changes that this notebook holds, or take all of them back."""
+
+    undo: bool = False
+    out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -184,6 +258,13 @@ class TracersRequest:
 
 
 @dataclass(frozen=True)
+class CapturesRequest:
+    """List the captures that run in the background."""
+
+    out: str | None = None
+
+
+@dataclass(frozen=True)
 class UseRequest:
     """Set the defaults of later lines in this notebook; empty values and no `clear`: show them."""
 
@@ -205,6 +286,8 @@ class VersionRequest:
 
 Request = (
     RunRequest
+    | ImpairRequest
+    | ChangesRequest
     | PodsRequest
     | ReadRequest
     | CollectRequest
@@ -212,6 +295,7 @@ Request = (
     | DoctorRequest
     | ToolsRequest
     | TracersRequest
+    | CapturesRequest
     | UseRequest
     | HelpRequest
     | VersionRequest
@@ -344,7 +428,7 @@ _scope = _options(
     click.option("-A", "--all-namespaces", is_flag=True, help="Pods of every namespace."),
     _cluster,
 )
-_targets = _options(
+_places = _options(
     click.option(
         "--pod",
         multiple=True,
@@ -355,6 +439,9 @@ _targets = _options(
     click.option("-c", "--container", type=_Value("container"), help="Container of the pod."),
     click.option("--pid", type=click.IntRange(min=1), help="A process on this machine, in place of a pod."),
     click.option("--netns", type=_Value("namespace"), help="A named network namespace, or the file of one."),
+)
+_targets = _options(
+    _places,
     click.option(
         "--ns", type=_Kinds(), default=("net",), help="Namespaces to enter: net,uts,ipc,pid,mnt [default: net]."
     ),
@@ -386,13 +473,22 @@ _packets = _options(
     click.option(
         "--every", type=_Duration(), help="Run the tool again and again, so often: 200ms, 1s; one table of all."
     ),
+    click.option(
+        "--engine", type=click.Choice(["tcpdump", "ring"]), help="What captures: the ring loses nothing at high rates."
+    ),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
+    click.option("--for", "for_", type=_Duration(), help="Take back after this long what the tool altered: 30s, 2m."),
     click.option(
         "--via", type=click.Choice(["here", "job"]), help="Run here, or in a tracer pod on the target's node."
     ),
     click.option("--image", type=_Value("image"), help="Image of tracer pods [default: the notebook's own]."),
     click.option("--tracer-namespace", type=_Value("namespace"), help="Namespace of tracer pods."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
+    click.option("--from", "from_pod", type=_Value("pod"), help="iperf3: the pod that its client runs in."),
+    click.option("--to", "to_pod", type=_Value("pod"), help="iperf3: the pod that its server runs in, meanwhile."),
+    click.option("--bg", is_flag=True, help="Notebook: capture in the background; -o live, then live.df, live.stop()."),
+    click.option("--window", type=_Value("window"), help="With --bg: what .df holds, 100000 (packets) or 30s."),
+    click.option("--keep/--no-keep", default=True, help="With --bg: leave the bytes in a file, or not."),
 )
 
 
@@ -425,6 +521,27 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         except ValueError as error:
             raise click.UsageError(f"-a {text!r}: {str(error).lower()}") from error
     values["filter"] = values.pop("filter_")
+    _one_place(values)
+    if values["from_pod"] is not None or values["to_pod"] is not None:
+        _check_pair(tool, values)
+    if values["file"] is not None and values["stdout"]:
+        raise click.UsageError("-f and -s both say where the output goes: give one of them")
+    if values["port"] is not None and values["destination"] is None:
+        raise click.UsageError("-p is the port of a collector: name its host with -d")
+    if not values["bg"] and (values["window"] is not None or not values["keep"]):
+        raise click.UsageError("--window and --no-keep belong to --bg")
+    if values["bg"] and (values["stdout"] or values["text"] or values["parse"] or values["every"] or values["shell"]):
+        raise click.UsageError("--bg captures packets: leave -s, --text, --parse, --every and --shell out")
+    if values["for_"] is not None:
+        strange = [name for name in (*_NOT_HELD, "shell") if values[name] and name != "keep"]
+        if strange:
+            name = strange[0].replace("_", "-")
+            raise click.UsageError(f"--for holds what a tool alters, which --{name} says nothing of: leave that out")
+    return RunRequest(tool, (*given, *words), **values)
+
+
+def _one_place(values: Mapping[str, Any]) -> None:
+    """Refuse two ways to say where."""
     if values["pid"] is not None and values["netns"] is not None:
         raise click.UsageError("--pid and --netns both name a place: give one of them")
     if (values["pid"] is not None or values["netns"] is not None) and (
@@ -433,11 +550,37 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         raise click.UsageError(
             "--pod, -l, -A and --context name pods, --pid and --netns a place: give one or the other"
         )
-    if values["file"] is not None and values["stdout"]:
-        raise click.UsageError("-f and -s both say where the output goes: give one of them")
-    if values["port"] is not None and values["destination"] is None:
-        raise click.UsageError("-p is the port of a collector: name its host with -d")
-    return RunRequest(tool, (*given, *words), **values)
+
+
+@grammar.command("impair", epilog="Example: podtracer impair --pod web -n demo --delay 50ms --loss 1% --for 30s")
+@_places
+@click.option("--delay", metavar="TIME", help="How much later each packet leaves: 50ms.")
+@click.option("--jitter", metavar="TIME", help="By how much the delay varies: 10ms.")
+@click.option("--loss", metavar="PERCENT", help="How many packets are lost: 1%.")
+@click.option("--duplicate", metavar="PERCENT", help="How many packets are sent twice.")
+@click.option("--corrupt", metavar="PERCENT", help="How many packets get a bit turned over.")
+@click.option("--reorder", metavar="PERCENT", help="How many packets overtake those that are delayed.")
+@click.option("--rate", metavar="RATE", help="Bits a second at the most: 10mbit.")
+@click.option("--interface", type=_Interface(), default="eth0", help="Whose packets [default: eth0].")
+@click.option("--for", "for_", type=_Duration(), help="How long: 30s, 2m [default: until Ctrl+C, or undone].")
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put what is held into this variable.")
+def _impair(**values: Any) -> ImpairRequest:
+    """Delay, lose, double, damage, reorder or slow what leaves a pod, until it is undone."""
+    _one_place(values)
+    return ImpairRequest(**values)
+
+
+def _check_pair(tool: str | None, values: Mapping[str, Any]) -> None:
+    """Refuse what does not go with the two ends of a measurement."""
+    if tool != "iperf3":
+        raise click.UsageError("--from and --to are for iperf3: --pod names where any other tool runs")
+    if values["from_pod"] is None or values["to_pod"] is None:
+        raise click.UsageError("--from and --to name the two ends: give both")
+    others = ("pod", "selector", "all_namespaces", "container", "pid", "netns", "filter", "interface", "count",
+              "snaplen", "parse", "every", "destination")  # fmt: skip
+    given = [name for name in others if values[name]]
+    if given:
+        raise click.UsageError(f"--{given[0].replace('_', '-')} does not go with --from and --to: leave it out")
 
 
 @grammar.command("pods")
@@ -550,8 +693,23 @@ def _tracers(**values: Any) -> TracersRequest:
     return TracersRequest(**values)
 
 
+@click.command("changes")
+@click.option("--undo", is_flag=True, help="Take all of them back.")
+@click.option("-o", "--out", type=_Variable(), help="Put the frame into this variable.")
+def _changes(undo: bool, out: str | None) -> ChangesRequest:
+    """List what this notebook holds changed in pods: --for, impair; or take all of it back."""
+    return ChangesRequest(undo, out)
+
+
+@click.command("captures")
+@click.option("-o", "--out", type=_Variable(), help="Notebook: put the frame into this variable.")
+def _captures(out: str | None) -> CapturesRequest:
+    """List the captures that run in the background (--bg)."""
+    return CapturesRequest(out)
+
+
 _EVERYWHERE = dict(grammar.commands)
-_MAGIC = {**_EVERYWHERE, "use": _use, "tracers": _tracers}
+_MAGIC = {**_EVERYWHERE, "use": _use, "captures": _captures, "changes": _changes, "tracers": _tracers}
 
 
 def parse(words: Sequence[str], *, magic: bool = False, defaults: Mapping[str, object] | None = None) -> Request:
@@ -639,9 +797,11 @@ def _applicable(words: Sequence[str], defaults: Mapping[str, object] | None) -> 
     values: dict[str, Any] = dict(defaults or {})
     ours = words[: words.index("--")] if "--" in words else words
     named = {word.split("=", 1)[0] for word in ours}
-    if named & {"--pod", "-l", "--selector", "-A", "--all-namespaces", "--pid", "--netns"}:
+    if named & {"--pod", "-l", "--selector", "-A", "--all-namespaces", "--pid", "--netns", "--from", "--to"}:
         for name in ("pod", "selector", "all_namespaces"):
             values.pop(name, None)
+    if named & {"--from", "--to"}:
+        values.pop("container", None)
     if named & {"--pid", "--netns"}:
         for name in ("namespace", "container", "context", "kubeconfig"):
             values.pop(name, None)
@@ -747,7 +907,7 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
 
     Examples
     --------
-    >>> [each.text for each in complete(["run", "tcpdump"], "--all")]
+    >>> [each.text for each in complete(["run", "tcpdump"], "--all-n")]
     ['--all-namespaces']
     """
     commands = _MAGIC if magic else _EVERYWHERE
@@ -764,7 +924,8 @@ def complete(words: Sequence[str], incomplete: str, *, magic: bool = False) -> l
         previous = words[-1] if words else ""
         for param in command.params:
             if isinstance(param, click.Option) and previous in param.opts and not param.is_flag:
-                choices = NAMESPACE_KINDS if param.name == "ns" else ()
+                listed = tuple(map(str, param.type.choices)) if isinstance(param.type, click.Choice) else ()
+                choices = NAMESPACE_KINDS if param.name == "ns" else listed
                 return [Completion(each, "value") for each in choices if each.startswith(incomplete)]
             if isinstance(param, click.Argument) and isinstance(param.type, click.Choice):
                 found += [Completion(str(each), "value") for each in param.type.choices]

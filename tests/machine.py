@@ -7,6 +7,7 @@ failure: continuous integration sets it, so that nothing is skipped there unnoti
 from __future__ import annotations
 
 import functools
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -33,6 +34,17 @@ def _netns() -> str | None:
 
 def _compiler() -> str | None:
     return None if shutil.which("cc") or shutil.which("gcc") else "no C compiler: apt-get install gcc python3-dev"
+
+
+def chromium() -> str | None:
+    """Return the browser that tests drive, or None."""
+    return shutil.which("chromium")
+
+
+def _chromium() -> str | None:
+    if chromium() is None:
+        return "no chromium: apt-get install chromium fonts-dejavu-core"
+    return None if importlib.util.find_spec("playwright") else "no playwright: pip install playwright"
 
 
 def _kubectl() -> str | None:
@@ -76,6 +88,24 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "dnsmasq": _program("dnsmasq", "dnsmasq-base"),
     "ping": _program("ping", "iputils-ping"),
     "iproute2": _program("ip", "iproute2"),
+    "tracepath": _program("tracepath", "iputils-tracepath"),
+    "traceroute": _program("traceroute", "traceroute"),
+    "mtr": _program("mtr", "mtr-tiny"),
+    "iperf3": _program("iperf3", "iperf3"),
+    "dig": _program("dig", "bind9-dnsutils"),
+    "curl": _program("curl", "curl"),
+    "openssl": _program("openssl", "openssl"),
+    "nc": _program("nc", "netcat-openbsd"),
+    "ngrep": _program("ngrep", "ngrep"),
+    "busybox": _program("busybox", "busybox-static"),
+    "net-tools": _program("netstat", "net-tools"),
+    "lsof": _program("lsof", "lsof"),
+    "sysctl": _program("sysctl", "procps"),
+    "ethtool": _program("ethtool", "ethtool"),
+    "conntrack": _program("conntrack", "conntrack"),
+    "nftables": _program("nft", "nftables"),
+    "iptables": _program("iptables", "iptables"),
+    "chromium": _chromium,
     "kubectl": _kubectl,
     "cluster": _cluster,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
@@ -10,16 +11,16 @@ import pandas as pd
 
 from podtracer_nb import packets
 from podtracer_nb.analysis.conversations import conversations
+from podtracer_nb.analysis.dissection import dissected
+from podtracer_nb.analysis.provenance import interface_of
 from podtracer_nb.analysis.rate import rate
+from podtracer_nb.analysis.sack import sack_blocks
 from podtracer_nb.errors import CaptureError, InputError
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
 
 __all__ = ["PodtraceAccessor"]
-
-# Where scapy's own names for a link type's first layer are found: pcap-linktype(7) numbers them.
-_RAW_IP = {12, 14, 101, 228, 229}
 
 
 @pd.api.extensions.register_dataframe_accessor("podtrace")
@@ -104,17 +105,8 @@ class PodtraceAccessor:
         --------
         >>> df.podtrace.packet(1).show()  # doctest: +SKIP
         """
-        from scapy.config import conf
-        from scapy.layers import all as _layers  # noqa: F401  registers the link types
-        from scapy.layers.inet import IP
-        from scapy.layers.inet6 import IPv6
-        from scapy.packet import Raw
-
         data = self.raw(frame, target)
-        linktype = self._linktype(self._row(frame, target))
-        if linktype in _RAW_IP:
-            return IPv6(data) if data[:1] and data[0] >> 4 == 6 else IP(data)  # noqa: PLR2004  the version nibble
-        return conf.l2types.num2layer.get(linktype, Raw)(data)
+        return dissected(data, self._linktype(self._row(frame, target)))
 
     def to_pcap(
         self, path: str | os.PathLike[str], *, format: str | None = None, comments: Mapping[int, str] | None = None
@@ -155,21 +147,80 @@ class PodtraceAccessor:
         return conversations(self._frame)
 
     def dns(self) -> pd.DataFrame:
-        """Return the answers of DNS responses, one a row: see `podtracer_nb.packets.dns_answers`.
+        """Return the answers of DNS responses, one a row, over UDP and TCP: see `podtracer_nb.packets.dns_answers`.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With several targets also the column `target` (category).
 
         Raises
         ------
         CaptureError
             The packets' bytes are not at hand.
         """
+        recordings = self.meta.get("recordings")
         try:
-            return packets.dns_answers(self._frame)
+            if not recordings:
+                return packets.dns_answers(self._frame)
+            if "target" not in self._frame.columns:
+                return packets.dns_answers(recordings[0], self._frame.index)
+            labels = self._frame["target"].cat.categories
+            tables = [
+                packets.dns_answers(path, self._frame.index[self._frame["target"] == label])
+                for label, path in zip(labels, recordings, strict=False)
+            ]
         except (ValueError, OSError) as error:
             raise CaptureError(str(error)) from error
+        categories = dict.fromkeys((name for name, dtype in tables[0].dtypes.items() if dtype == "category"), "str")
+        for label, table in zip(labels, tables, strict=False):
+            table.insert(0, "target", label)
+        merged = pd.concat([table.astype(categories) for table in tables], ignore_index=True)
+        return merged.astype(dict.fromkeys(categories, "category") | {"target": pd.CategoricalDtype(labels)})
+
+    def sack(self) -> pd.DataFrame:
+        """Return every SACK block of the frame's TCP segments (RFC 2018), read from the packets' bytes.
+
+        Returns
+        -------
+        pandas.DataFrame
+            A row a block, in the order of the frame and of the option. `frame` (int64): number of the packet · `block`
+            (uint8): 1 to 4, the first being what `tcp_sack_left` has · `left`, `right` (uint32): its edges, as sent.
+            With several targets also `target` (category).
+
+        Raises
+        ------
+        InputError
+            A column is not there by which the segments are found.
+        CaptureError
+            The packets' bytes are not at hand.
+
+        Examples
+        --------
+        >>> df.podtrace.sack().query("block > 1")  # doctest: +SKIP
+        """
+        return sack_blocks(self._frame, self.meta)
 
     def rate(self, every: str = "1s") -> pd.DataFrame:
         """Return packets and bits a second: see `podtracer_nb.analysis.rate`."""
         return rate(self._frame, every)
+
+    def browse(self, **how: Any) -> Any:
+        """Show the frame as a packet list to scroll, filter and sort: see `podtracer_nb.browse`.
+
+        Examples
+        --------
+        >>> df.podtrace.browse(query="tcp_flags == 'S'")  # doctest: +SKIP
+        """
+        return _shown_by("browse", self._frame, how)
+
+    def ladder(self, **how: Any) -> Any:
+        """Draw the packets as arrows between hosts, downwards in time: see `podtracer_nb.ladder`."""
+        return _shown_by("ladder", self._frame, how)
+
+    def topology(self, **how: Any) -> Any:
+        """Draw who talks to whom: see `podtracer_nb.topology`."""
+        return _shown_by("topology", self._frame, how)
 
     def _row(self, frame: int, target: str | None) -> pd.Series[Any]:
         if "offset" not in self._frame.columns:
@@ -216,10 +267,15 @@ class PodtraceAccessor:
     def _linktype(self, row: pd.Series[Any]) -> int:
         """Return the link type of a row's packet: in pcapng its interface's."""
         capture = self._capture(row)
-        for each in capture.get("interfaces", ()):
-            if "interface" in row.index and each["name"] == row["interface"]:
-                return int(each["linktype"])
+        interfaces = capture.get("interfaces", ())
+        if interfaces and "interface" in row.index:
+            return int(interface_of(interfaces, row["interface"])["linktype"])
         return int(capture["linktype"])
+
+
+def _shown_by(name: str, frame: pd.DataFrame, how: dict[str, Any]) -> Any:
+    """Show a frame by a widget, which stands to the right of this layer: through the package's public names only."""
+    return getattr(importlib.import_module("podtracer_nb"), name)(frame, **how)
 
 
 def path_of(frame: pd.DataFrame, number: int) -> str | None:

@@ -7,10 +7,11 @@ the same for us (`tracer.py`), and what it sends becomes the same `Run` here (`r
 
 from __future__ import annotations
 
+from podtracer_nb.execution.ask import ask
 from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
 from podtracer_nb.execution.remote import Elsewhere, start_remote
-from podtracer_nb.execution.run import Limits, Output, Run, search_path, start
+from podtracer_nb.execution.run import Limits, Output, Run, Tail, search_path, start
 from podtracer_nb.execution.tracer import Placement, Tracer, delete_tracers, tracer_on, tracers
 
 __all__ = [
@@ -21,7 +22,9 @@ __all__ = [
     "Reason",
     "Run",
     "Status",
+    "Tail",
     "Tracer",
+    "ask",
     "delete_tracers",
     "new_recording_path",
     "recordings_directory",

@@ -117,13 +117,21 @@ class SupervisedFeed(Feed):
     """A run on this machine, kept current by a thread until its supervisor is gone."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], fds: dict[str, int], path: Path, metadata: dict[str, Any], keep: bool
+        self,
+        process: subprocess.Popen[bytes],
+        fds: dict[str, int],
+        path: Path,
+        metadata: dict[str, Any],
+        keep: bool,
+        *,
+        patience: float | None = None,
     ) -> None:
         super().__init__(fds, path, metadata)
         self._complaints = fds["complaints"]
         weakref.finalize(self, os.close, self._complaints)
         self._control: int | None = fds["control"]
         self._process, self._keep = process, keep
+        self._patience = _PATIENCE if patience is None else patience
         threading.Thread(target=self._listen, args=(fds["events"],), name="podtracer-run", daemon=True).start()
 
     def order(self, order: bytes) -> None:
@@ -165,7 +173,9 @@ class SupervisedFeed(Feed):
             self.failure = Failure(None, f"the supervisor was killed or failed{why}; {size} bytes are in {self.path}")
             if self._keep:
                 with contextlib.suppress(OSError):  # the same full or vanished disk: the message says it all
-                    supervisor.Sidecar(str(self.path)).write({**self.metadata, "reason": "lost", "bytes": size})
+                    supervisor.Sidecar(str(self.path)).write(
+                        {**self.metadata, **self._change(), "reason": "lost", "bytes": size}
+                    )
         elif "failed" in last:
             self.failure = Failure(last["failed"], last["message"])
         else:
@@ -174,17 +184,24 @@ class SupervisedFeed(Feed):
             started, ended = (datetime.datetime.fromisoformat(last.pop(word)) for word in ("started", "ended"))
             self.status = Status(started=started, ended=ended, **last)
 
+    def _change(self) -> dict[str, Any]:
+        """Return what ``inside/hold.py``, which outlives its supervisor, wrote of its change into the description."""
+        try:
+            return {"change": json.loads(Path(f"{self.path}.json").read_bytes())["change"]}
+        except (OSError, ValueError, KeyError):  # none was held
+            return {}
+
     def _sweep(self) -> None:
         """End a tool that lost its supervisor: the only case in which we signal it ourselves."""
         pause = threading.Event()
         waited = 0.0
-        while self.pid is not None and waited < 2 * _PATIENCE:
+        while self.pid is not None and waited < 2 * self._patience:
             # The group alone could be another's by now; in the session of our supervisor there is only the tool.
             left = [process.pid for process in supervisor.processes() if process.session == self._process.pid]
             if not left:
                 return
-            for pid in left if waited in (0.0, _PATIENCE) or waited > _PATIENCE else ():
+            for pid in left if waited == 0.0 or waited >= self._patience else ():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL if waited >= _PATIENCE else signal.SIGINT)
+                    os.kill(pid, signal.SIGKILL if waited >= self._patience else signal.SIGINT)
             pause.wait(_RECHECK)
             waited += _RECHECK

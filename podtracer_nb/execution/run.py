@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from podtracer_nb.targets import Pin
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-__all__ = ["Limits", "Output", "Run", "search_path", "start"]
+__all__ = ["Limits", "Output", "Run", "Tail", "search_path", "start"]
 
 _CHUNK = 1 << 20
 _NSENTER_MISSING = "nsenter is not installed on this machine: apt-get install util-linux"
@@ -51,11 +51,15 @@ class Limits:
     linger
         Seconds that the tool goes on after the timer or the order to stop, for what reaches it late. An order that
         is given again, a lost parent and the limit of bytes do not wait.
+    patience
+        Seconds from the order to stop until SIGKILL, for a program that has something to take back at its end: neither
+        a lost parent nor a lost supervisor shortens them. None: 4 s, and 0.6 s when the parent is lost.
     """
 
     seconds: float | None = None
     bytes: int | None = None
     linger: float = 0.0
+    patience: float | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("seconds", self.seconds), ("bytes", self.bytes)):
@@ -83,7 +87,7 @@ class Output:
     data: bytes
 
 
-class _Tail(io.RawIOBase):
+class Tail(io.RawIOBase):
     """The recording as a stream that ends when the run does; reading it late holds nobody up."""
 
     def __init__(self, feed: Feed, position: int = 0) -> None:
@@ -96,18 +100,21 @@ class _Tail(io.RawIOBase):
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         """Read what there is; wait while there is nothing; return 0 at the end."""
+        while (count := self.readinto_now(buffer)) is None:
+            self.wait_for_more()
+        return count
+
+    def readinto_now(self, buffer: WriteableBuffer, /) -> int | None:
+        """Read what there is; return 0 at the end, None while there is nothing more."""
+        ended = self._feed.ended  # before the read: what was written before the end is still to be read
+        count = os.preadv(self._feed.recording, [buffer], self._position)
+        self._position += count
+        return count if count or ended or not memoryview(buffer).nbytes else None
+
+    def wait_for_more(self, timeout: float | None = None) -> None:
+        """Wait until there is more to be read, or nothing more will come."""
         feed = self._feed
-
-        def more() -> bool:
-            return feed.ended or os.fstat(feed.recording).st_size > self._position
-
-        while True:
-            ended = feed.ended  # before the read: what was written before the end is still to be read
-            count = os.preadv(feed.recording, [buffer], self._position)
-            if count or ended or not memoryview(buffer).nbytes:
-                self._position += count
-                return count
-            feed.wait_for(more)
+        feed.wait_for(lambda: feed.ended or os.fstat(feed.recording).st_size > self._position, timeout)
 
 
 class Run:
@@ -132,7 +139,7 @@ class Run:
     ) -> None:
         self.path = feed.path
         self.argv = argv
-        self.stdout: io.RawIOBase = _Tail(feed)
+        self.stdout = Tail(feed)
         self._feed = feed
         self._keep = keep
         self._label = label
@@ -156,7 +163,7 @@ class Run:
 
     def tail(self, position: int) -> io.RawIOBase:
         """Return the output from a place in it, as a stream of its own like `stdout`."""
-        return _Tail(self._feed, position)
+        return Tail(self._feed, position)
 
     def events(self) -> Iterator[Output]:
         """Give the output of both streams as it arrived, from the beginning; wait for more until the end.
@@ -183,6 +190,11 @@ class Run:
                     journal += length
             if ended:
                 return
+
+    def said(self, text: str, timeout: float) -> bool:
+        """Wait until the tool has written `text` to standard error, or has ended, and tell whether it has."""
+        self._feed.wait_for(lambda: self._feed.ended or text in self.stderr, timeout)
+        return text in self.stderr
 
     def stop(self, *, target_gone: bool = False) -> None:
         """Order the tool to stop, and return at once; what it still flushes can be read to the end.
@@ -226,6 +238,10 @@ class Run:
         if status.exit_code in _EXIT_FAILURES and not status.bytes:
             self._refused_by_nsenter()
         return status
+
+    def wait_ended(self, timeout: float) -> bool:
+        """Wait for the end, and tell whether it came; its status, or failure, is for `wait` to tell."""
+        return self._feed.wait_for(lambda: self._feed.ended, timeout)
 
     def close(self) -> None:
         """Stop the tool, wait until nothing of it is left, and remove a recording that was not to be kept."""
@@ -280,6 +296,7 @@ def start(
     limits: Limits | None = None,
     metadata: Mapping[str, Any] | None = None,
     keep: bool = True,
+    around: Callable[[list[str]], list[str]] | None = None,
 ) -> Run:
     r"""Start a tool inside a target.
 
@@ -298,6 +315,9 @@ def start(
         More words for the recording's description; small and JSON-able.
     keep
         False removes the recording when the run is closed, and writes no description.
+    around
+        The words that enter the target → the argv of a program that itself runs nsenter and the tool, once or often.
+        It stays outside, so it needs nothing of the target's files, and no process of the target can signal it.
 
     Returns
     -------
@@ -334,7 +354,8 @@ def start(
         "recording": path.name,
         **(metadata or {}),
     }
-    feed = _launch(pin, words, path, limits or Limits(), described, keep)
+    entering = [*pin.nsenter, *words] if around is None else around(pin.nsenter)
+    feed = _launch(pin, entering, path, limits or Limits(), described, keep, forks=pin.forks and around is None)
     run = Run(feed, words, pin.target.label, in_container="mnt" in pin.entered, keep=keep)
     try:
         feed.wait_for(lambda: feed.ended or feed.pid is not None)
@@ -375,7 +396,7 @@ def _checked(argv: Sequence[str], pin: Pin) -> tuple[str, ...]:
 
 
 def _launch(  # noqa: PLR0917 - one caller, right above
-    pin: Pin, argv: tuple[str, ...], path: Path, limits: Limits, metadata: dict[str, Any], keep: bool
+    pin: Pin, argv: list[str], path: Path, limits: Limits, metadata: dict[str, Any], keep: bool, *, forks: bool
 ) -> Feed:
     with ExitStack() as ours, ExitStack() as theirs:
 
@@ -402,8 +423,8 @@ def _launch(  # noqa: PLR0917 - one caller, right above
             theirs.callback(os.close, descriptor)
         os.write(program, _compiled())
         spec: supervisor.Specification = {
-            "argv": [*pin.nsenter, *argv],
-            "forks": pin.forks,
+            "argv": argv,
+            "forks": forks,
             "parent": os.getpid(),
             "program": program,
             "control": control,
@@ -416,6 +437,7 @@ def _launch(  # noqa: PLR0917 - one caller, right above
             "seconds": limits.seconds,
             "bytes": limits.bytes,
             "linger": limits.linger,
+            "patience": limits.patience,
             "metadata": metadata,
         }
         try:
@@ -436,7 +458,7 @@ def _launch(  # noqa: PLR0917 - one caller, right above
         )
         ours.pop_all()
         theirs.close()
-        return SupervisedFeed(process, fds, path, metadata, keep)
+        return SupervisedFeed(process, fds, path, metadata, keep, patience=limits.patience)
 
 
 @functools.cache

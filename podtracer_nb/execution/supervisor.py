@@ -50,7 +50,8 @@ _GIVE_UP = 3.0  # seconds after SIGKILL: a process in uninterruptible sleep must
 _SIDECAR_RESERVE = 32 << 10
 _SIDECAR_STDERR = 4000
 
-# Seconds after the order, and the signal. Tools flush on SIGINT; what ignores it gets the next.
+# Seconds after the order, and the signal. Tools flush on SIGINT; what ignores it gets the next. A run with a patience
+# of its own has that in place of the first two.
 _LADDER = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (4.0, signal.SIGKILL))
 _HURRY = ((0.0, signal.SIGINT), (0.3, signal.SIGTERM), (0.6, signal.SIGKILL))
 _LEFTOVERS = ((0.0, signal.SIGINT), (0.2, signal.SIGTERM), (0.7, signal.SIGKILL))
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         seconds: float | None
         bytes: int | None
         linger: float
+        patience: float | None  # seconds from the order to stop to SIGKILL, where not the usual ones
         metadata: dict[str, Any]
 
 
@@ -368,6 +370,8 @@ class Supervisor:
             self.written += count
             self.pending[1] += count
             data = data[count:]
+        if self.sidecar is None:  # nobody compares what is not kept
+            self.hashed = self.written
 
     def _disk(self, error: OSError) -> None:
         """End the run in good order because nothing more can be written; raise whatever else it is."""
@@ -421,9 +425,16 @@ class Supervisor:
         if self.reason is None or hurried or insisted:
             lingers = self.reason is None and reason in ("stopped", "timer", "target-gone")
             begin = time.monotonic() + (self.spec["linger"] if lingers else 0.0)
-            self.ladder = [(begin + delay, number) for delay, number in (_HURRY if hurried else _LADDER)]
+            self.ladder = [(begin + delay, number) for delay, number in self._rungs(hurried)]
         if self.reason is None:
             self.reason = reason
+
+    def _rungs(self, hurried: bool) -> tuple[tuple[float, signal.Signals], ...]:
+        patience = self.spec["patience"]
+        if patience is None:
+            return _HURRY if hurried else _LADDER
+        # What it does at its end matters more than how soon it is over, whoever has gone.
+        return ((0.0, signal.SIGINT), (patience / 2, signal.SIGTERM), (patience, signal.SIGKILL))
 
     def _climb(self) -> None:
         while self.ladder and time.monotonic() >= self.ladder[0][0]:
@@ -517,12 +528,22 @@ class Supervisor:
         if self.sidecar is not None:
             stderr = stderr_text(self.spec["stderr"])[-_SIDECAR_STDERR:]
             try:
-                self.sidecar.write({**self.spec["metadata"], **words, "stderr": stderr})
+                self.sidecar.write({**self.spec["metadata"], **words, **self._change(words), "stderr": stderr})
             except OSError as error:
                 words["note"] = f"metadata not written: {error.strerror}"
         elif self.orphaned:
             os.unlink(self.spec["path"])
         self.events.tell_last(**words, journal=self.journal_bytes)
+
+    def _change(self, words: dict[str, Any]) -> dict[str, Any]:
+        """Return what became of a change, for its description; of one that was held, hold.py's last word tells."""
+        change = self.spec["metadata"].get("change")
+        if not isinstance(change, dict):
+            return {}
+        if not change.get("held"):
+            return {"change": {**change, "made": words["exit_code"] == 0}}
+        lines = os.pread(self.spec["recording"], self.written, 0).splitlines()
+        return {"change": {**change, **(json.loads(lines[-1]) if lines else {})}}
 
 
 def _adopt_orphans() -> None:
@@ -561,7 +582,8 @@ def main() -> None:
         supervisor.finish()
     except BaseException:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(supervisor.leader, signal.SIGKILL)
+            # Without us it takes back what it has to.
+            os.killpg(supervisor.leader, signal.SIGKILL if spec["patience"] is None else signal.SIGINT)
         raise
     os._exit(0)  # all is written and closed: an orderly end of the interpreter would only take time
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from podtracer_nb.notebook.completion import IDENTIFIER, KnownPods, PodtraceMatcher
@@ -30,14 +31,25 @@ def load(shell: InteractiveShell) -> None:
     True
     >>> unload(shell)
     """
-    unload(shell)
+    _take_away(shell)
     magics = PodtraceMagics(shell)
     shell.register_magics(magics)
     shell.Completer.custom_matchers.append(PodtraceMatcher(magics).matcher)
 
 
 def unload(shell: InteractiveShell) -> None:
-    """Take away what `load` registered, and nothing else."""
+    """Take away what `load` registered, stop the captures in the background, and take back what is held in pods."""
+    _take_away(shell)
+    live = sys.modules.get("podtracer_nb.tools.live")  # loaded where there can be any
+    if live is not None:
+        live.stop_all()
+    if "podtracer_nb.tools.held" in sys.modules:  # else there is none
+        from podtracer_nb.tools import undo_all
+
+        undo_all()
+
+
+def _take_away(shell: InteractiveShell) -> None:
     manager = shell.magics_manager
     manager.registry.pop(PodtraceMagics.__name__, None)
     for kind in ("line", "cell"):

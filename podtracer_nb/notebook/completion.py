@@ -26,7 +26,7 @@ IDENTIFIER = "podtracer_nb.podtrace"
 
 _MAGIC = re.compile(r"(?:^|[\s=(])%%?podtrace[ \t]+(?P<rest>.*)$")
 _OWNERS = {"Deployment": "deploy", "StatefulSet": "sts", "DaemonSet": "ds", "Job": "job"}
-_POD, _NAMESPACE, _CONTAINER = ("--pod",), ("-n", "--namespace"), ("-c", "--container")
+_POD, _NAMESPACE, _CONTAINER = ("--pod", "--from", "--to"), ("-n", "--namespace"), ("-c", "--container")
 
 
 class KnownPods:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from IPython.core.interactiveshell import InteractiveShell
 
+    from podtracer_nb.tools import LiveCapture
+
 __all__ = ["PodtraceMagics", "RunInterrupted"]
 
 
@@ -68,10 +70,16 @@ class PodtraceMagics(Magics):
             %podtrace tcpdump --pod web -n demo -- -i eth0 -c 100      packets
             %podtrace tcpdump -a "-i eth0 -c 100" --pod web -n demo    the same
             %podtrace ss --pod web -n demo -- -tn                      lines
+            %podtrace iperf3 --from client --to web -n demo -- -t 5    throughput from pod to pod
             df = %podtrace tcpdump --pod web -- -c 100                 as a value; or: -o df
             %podtrace pods                                             the pods that can be named
+            %podtrace ip --pod web --allow-change --for 1m -- addr add 192.0.2.7/24 dev eth0     undone by itself
+            %podtrace impair --pod web --delay 50ms --loss 1%          a bad link, until it is undone
+            %podtrace changes                                          what is held now; --undo
             %podtrace doctor                                           what is missing here, and what mends it
             %podtrace read capture.pcap                                a capture file
+            %podtrace tcpdump --pod web --bg -o live                   in the background: live.df, live.stop()
+            %podtrace captures                                         those that run
             %podtrace use -n demo --pod web                            defaults of the lines below; --clear
             %podtrace --help, %podtrace tcpdump --help                 every option
 
@@ -122,6 +130,8 @@ class PodtraceMagics(Magics):
                 return self._hand_over(podtracer_nb.tracers(), request.out)
             case options.ToolsRequest():
                 return self._hand_over(podtracer_nb.list_tools(), request.out)
+            case options.CapturesRequest():
+                return self._hand_over(podtracer_nb.captures(), request.out)
             case options.DoctorRequest():
                 return self._hand_over(podtracer_nb.doctor(**request.keywords()), request.out)
             case options.ReadRequest():
@@ -134,22 +144,51 @@ class PodtraceMagics(Magics):
                 frame = podtracer_nb.read_pcap(request.path, **request.keywords())
                 self._show(display.of_reading(frame, request.path))
                 return self._hand_over(frame, request.out)
+            case options.ImpairRequest():
+                return self._held(podtracer_nb.impair(**request.keywords()), request.out)
+            case options.ChangesRequest():
+                return self._changes(request)
             case options.RunRequest():
-                return self._run(request)
+                return self._run(request) if request.for_ is None else self._hold(request)
         return None
+
+    def _changes(self, request: options.ChangesRequest) -> Any:
+        from podtracer_nb import tools  # few sessions need it
+
+        if request.undo:
+            number = tools.undo_all()
+            self._show(display.Banner((display.Part(f"undone: {number} change{'' if number == 1 else 's'}"),)))
+            return None
+        return self._hand_over(tools.changes(), request.out)
+
+    def _hold(self, request: options.RunRequest) -> Any:
+        """Make a change and return what holds it; it is taken back in its time, while the notebook goes on."""
+        import podtracer_nb  # loads what it hands on at the first use
+
+        if request.tool is None:
+            raise InputError("no tool named; write %podtrace TOOL --allow-change --for 30s --pod POD -- ARGS")
+        held = podtracer_nb.hold(request.tool, request.arguments, **request.hold_keywords())
+        return self._held(held, request.out)
+
+    def _held(self, held: Any, variable: str | None) -> Any:
+        if held.notices:
+            self._show(display.Banner((display.Part(" · ".join(held.notices)),)))
+        return self._hand_over(held, variable)
 
     def _use(self, request: options.UseRequest) -> None:
         self.defaults = ({} if request.clear else self.defaults) | dict(request.values)
         shown = display.defaults_line(self.defaults)
         self._show(display.Banner((display.Part(f"defaults: {shown}" if shown else "no defaults"),)))
 
-    def _run(self, request: options.RunRequest) -> pd.DataFrame | None:
+    def _run(self, request: options.RunRequest) -> Any:
         if request.tool is None:
             raise InputError("no tool named; write %podtrace TOOL --pod POD -- ARGS, or see %podtrace --help")
         if request.shell:
             raise InputError("--shell runs a cell's body: write it below %%podtrace --shell")
         if request.destination is not None:
             raise InputError("-d sends what a shell's podtracer captures; in a notebook the frame is the result")
+        if request.bg:
+            return self._hand_over(_started(request), request.out)
         _refuse_raw_output(request)
         frame = self._one(request, request.tool, request.arguments)
         if request.stdout:
@@ -166,6 +205,12 @@ class PodtraceMagics(Magics):
             return None
         if not isinstance(request, options.RunRequest):
             raise InputError("%%podtrace takes the options of a run; for other commands write a line: %podtrace pods")
+        if request.for_ is not None:
+            raise InputError(
+                "--for holds one change: write it as a line, %podtrace TOOL --allow-change --for 30s -- ARGS"
+            )
+        if request.bg:
+            raise InputError("--bg is for a line, which goes on while the cells below run: %podtrace tcpdump --bg")
         if request.tool is not None or request.arguments:
             given = shlex.join([*([request.tool] if request.tool else []), *request.arguments])
             raise InputError(f"the commands of %%podtrace stand in the lines below it: move {given!r} there")
@@ -236,7 +281,11 @@ class PodtraceMagics(Magics):
         progress = ProgressLine(self._shell, tool, bounded=_bounded(request, arguments))
         banner = None
         try:
-            frame: pd.DataFrame = podtracer_nb.run(tool, arguments, **request.keywords(), progress=progress)
+            frame: pd.DataFrame
+            if request.from_pod is not None:
+                frame = podtracer_nb.iperf3(arguments, **request.pair_keywords(), progress=progress)
+            else:
+                frame = podtracer_nb.run(tool, arguments, **request.keywords(), progress=progress)
             banner = display.of_run(frame, self.defaults)
         except KeyboardInterrupt:
             # `run` answers the first interrupt with what it has: this one came before the start, or was the second.
@@ -281,6 +330,20 @@ def _command(text: str, names: Mapping[str, Any]) -> _Line:
     if tool.startswith("-"):
         raise InputError(f"{text!r} begins with an option; options of podtracer stand in the line of %%podtrace")
     return _Line(text, tool, tuple(arguments))
+
+
+def _started(request: options.RunRequest) -> LiveCapture:
+    """Start a capture in the background; of tcpdump's words, those that name and rotate files are ours."""
+    import podtracer_nb  # loads what it hands on at the first use
+    from podtracer_nb.tools.known.tcpdump import rotating
+
+    if PurePath(request.tool or "").name != "tcpdump":
+        raise InputError(f"--bg captures packets, and {request.tool} does not: leave --bg out")
+    words, ours = rotating(request.arguments)
+    given = request.live_keywords()
+    if given["file"] is not None and "file" in ours:
+        raise InputError("the file is given twice, by -f and by tcpdump's -w: give it once")
+    return podtracer_nb.capture(**{**given, **ours}, args=words)
 
 
 def _bounded(request: options.RunRequest, arguments: tuple[str, ...]) -> bool:

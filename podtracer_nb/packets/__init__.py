@@ -8,9 +8,10 @@ from podtracer_nb.packets.bpf import FilterError
 from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning, LinktypeWarning
 from podtracer_nb.packets.dns import dns_answers
 from podtracer_nb.packets.reader import Reader, compiled, locate, raw, read, stream
-from podtracer_nb.packets.selection import Selection
+from podtracer_nb.packets.selection import Choice, Selection
 
 __all__ = [
+    "Choice",
     "DamageWarning",
     "FilterError",
     "FormatError",

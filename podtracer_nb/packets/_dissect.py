@@ -18,6 +18,17 @@ from __future__ import annotations
 import cython
 import numpy
 
+if cython.compiled:
+    from cython.cimports.cpython.pythread import (
+        WAIT_LOCK,
+        PyThread_acquire_lock,
+        PyThread_allocate_lock,
+        PyThread_free_lock,
+        PyThread_release_lock,
+        PyThread_type_lock,
+    )
+    from cython.cimports.posix.unistd import pread
+
 compiled: bool = cython.compiled
 
 # Constants of the loop are C variables; the dictionaries at the end of this file show them to Python.
@@ -161,6 +172,18 @@ class Numbers:
         """Return the code of a number, for which there must be room."""
         return self.code(key)
 
+    def resume(self, other: Numbers) -> None:
+        """Be as another table is: its values have to come with the next `grow`."""
+        self.secret = other.secret
+        self.other_secret = other.other_secret
+        self.count = other.count
+
+    def take(self, other: Numbers, start: int, stop: int, codes: cython.int[::1]) -> None:
+        """Intern what stands for the codes `start` to `stop` in another table, and note what its codes are here."""
+        code: cython.int
+        for code in range(start, stop):
+            codes[code] = self.code(other.values[code])
+
     def grow(self, slots: object, values: object, places: int, limit: int) -> None:
         """Take larger arrays: `slots` zeroed with `places` (a power of two) pairs, `values` with the old in it."""
         self.slots = slots
@@ -233,6 +256,21 @@ class Addresses:
         self.other_secret = other_secret | 1
         self.count = 0
         self.limit = 0
+
+    def resume(self, other: Addresses) -> None:
+        """Be as another table is: its values have to come with the next `grow`."""
+        self.secret = other.secret
+        self.other_secret = other.other_secret
+        self.count = other.count
+
+    def take(self, other: Addresses, start: int, stop: int, codes: cython.int[::1]) -> None:
+        """Intern what stands for the codes `start` to `stop` in another table, and note what its codes are here."""
+        code: cython.int
+        for code in range(start, stop):
+            if other.version[code] == 4:
+                codes[code] = self.code4(other.low[code])
+            else:
+                codes[code] = self.code6(other.high[code], other.low[code])
 
     def grow(
         self, four: object, six: object, high: object, low: object, version: object, slots: int, limit: int
@@ -353,6 +391,26 @@ class Names:
         self.count = 0
         self.limit = 0
         self.text_limit = 0
+
+    def resume(self, other: Names) -> None:
+        """Be as another table is: its values have to come with the next `grow`."""
+        self.secret = other.secret
+        self.other_secret = other.other_secret
+        self.keys = other.keys
+        self.count = other.count
+
+    def take(self, other: Names, start: int, stop: int, codes: cython.int[::1]) -> None:
+        """Intern what stands for the codes `start` to `stop` in another table, and note what its codes are here."""
+        code: cython.int
+        first: cython.Py_ssize_t
+        size: cython.Py_ssize_t
+        for code in range(start, stop):
+            first = other.starts[code]
+            size = other.starts[code + 1] - first
+            if cython.compiled:
+                codes[code] = self.code(cython.address(other.text[first]), size)
+            else:
+                codes[code] = self.code(other.text[first : first + size], size)
 
     def grow(
         self, slots: object, hashes: object, starts: object, text: object, places: int, limit: int, text_limit: int
@@ -662,6 +720,124 @@ OPERATIONS = frozenset({
 
 @cython.final
 @cython.cclass
+class Turns:
+    """What two dissectors share that take turns over one capture: see `Dissector.turn`.
+
+    The capture's bytes from `start` on are divided into blocks of `size` bytes. A block is read by whoever asks for it
+    first, but where its first record starts is known only when the block before was surveyed. So there is one baton,
+    which goes from block to block: who has it surveys its block, reserves its rows, and passes the baton on.
+
+    Attributes
+    ----------
+    at, row
+        Where the next block's first record starts in the capture, and which row it has.
+    ended
+        Whether no more turns are taken: all blocks were, or something unusual is next.
+    """
+
+    descriptor: cython.int
+    start: cython.longlong
+    size: cython.Py_ssize_t
+    most: cython.longlong
+    asked: cython.longlong
+    baton: cython.longlong
+    at = cython.declare(cython.longlong, visibility="readonly")
+    row = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    limit: cython.Py_ssize_t
+    dirty: cython.bint
+    ended = cython.declare(cython.bint, visibility="readonly")
+    waiting: cython.int
+    lock: PyThread_type_lock
+    # A wake-up of its own for each: the one that gave it could otherwise take it itself.
+    first_signal: PyThread_type_lock
+    second_signal: PyThread_type_lock
+
+    def __init__(self, descriptor: int, start: int, size: int, most: int, row: int, limit: int, dirty: bool) -> None:
+        """Begin at `start` of the file `descriptor` (-1: in memory): `most` blocks, rows from `row` to `limit`.
+
+        `dirty` says that these rows have been written before.
+        """
+        self.descriptor = descriptor
+        self.start = start
+        self.size = size
+        self.most = most
+        self.at = start
+        self.row = row
+        self.limit = limit
+        self.dirty = dirty
+        self.asked = 0
+        self.baton = 0
+        self.ended = False
+        self.waiting = -1
+        if cython.compiled:
+            self.lock = PyThread_allocate_lock()
+            self.first_signal = PyThread_allocate_lock()
+            self.second_signal = PyThread_allocate_lock()
+            PyThread_acquire_lock(self.first_signal, WAIT_LOCK)
+            PyThread_acquire_lock(self.second_signal, WAIT_LOCK)
+
+    def __dealloc__(self) -> None:
+        if cython.compiled:
+            PyThread_free_lock(self.lock)
+            PyThread_free_lock(self.first_signal)
+            PyThread_free_lock(self.second_signal)
+
+    def end(self) -> None:
+        """Let nobody take another turn."""
+        self.pass_on(True)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def ask(self) -> cython.longlong:
+        """Return the number of the next block, or -1 when there is none."""
+        number: cython.longlong = -1
+        if cython.compiled:
+            PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        if not self.ended and self.asked < self.most:
+            number = self.asked
+            self.asked += 1
+        if cython.compiled:
+            PyThread_release_lock(self.lock)
+        return number
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def wait(self, number: cython.longlong, side: cython.int) -> cython.bint:
+        """Wait for the baton of that block; return False when there will be none. There is one other to wait for."""
+        mine: cython.bint
+        if cython.compiled:
+            while True:
+                PyThread_acquire_lock(self.lock, WAIT_LOCK)
+                mine = self.baton == number or self.ended
+                if not mine:
+                    self.waiting = side
+                PyThread_release_lock(self.lock)
+                if mine:
+                    break
+                PyThread_acquire_lock(self.first_signal if side == 0 else self.second_signal, WAIT_LOCK)
+        return not self.ended
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def pass_on(self, ended: cython.bint) -> cython.void:
+        if cython.compiled:
+            PyThread_acquire_lock(self.lock, WAIT_LOCK)
+        self.baton += 1
+        if ended:
+            self.ended = True
+        if self.waiting >= 0:
+            if cython.compiled:
+                PyThread_release_lock(self.first_signal if self.waiting == 0 else self.second_signal)
+            self.waiting = -1
+        if cython.compiled:
+            PyThread_release_lock(self.lock)
+
+
+@cython.final
+@cython.cclass
 class Dissector:
     """Walks the records in `buffer[position:filled]` and writes one row a packet.
 
@@ -676,6 +852,17 @@ class Dissector:
     base = cython.declare(cython.longlong, visibility="readonly")
     row = cython.declare(cython.Py_ssize_t, visibility="public")
     limit = cython.declare(cython.Py_ssize_t, visibility="public")
+
+    # Where two take turns: what they share, the buffer of this one, and its block: see `turn`.
+    turns: Turns
+    side: cython.int
+    own: cython.uchar[::1]
+    block = cython.declare(cython.longlong, visibility="readonly")
+    block_at = cython.declare(cython.longlong, visibility="readonly")
+    block_row = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    done = cython.declare(cython.Py_ssize_t, visibility="readonly")
+    done_blocks: cython.longlong[:, ::1]
+    surveyed: cython.Py_ssize_t
 
     link: cython.int
     swapped: cython.bint
@@ -820,6 +1007,12 @@ class Dissector:
     quic_dcid: cython.int[::1]
     quic_scid: cython.int[::1]
 
+    # Groups of columns of which none was asked for are not there, and what only they need is passed over.
+    want_macs: cython.bint
+    want_ip: cython.bint
+    want_tcp: cython.bint
+    want_dns: cython.bint
+
     want_tunnels: cython.bint
     want_labels: cython.bint
     want_others: cython.bint
@@ -852,6 +1045,10 @@ class Dissector:
         self.walked = 0
         self.passed = 0
         self.texts = dictionaries.texts_table
+        self.want_macs = False
+        self.want_ip = False
+        self.want_tcp = False
+        self.want_dns = False
         self.want_tunnels = False
         self.want_labels = False
         self.want_others = False
@@ -874,6 +1071,12 @@ class Dissector:
         self.base = 0
         self.row = 0
         self.limit = 0
+        self.turns = None
+        self.block = -1
+        self.block_at = 0
+        self.block_row = 0
+        self.done = 0
+        self.surveyed = 0
 
     def begin(self, link: int, swapped: bool, fraction: int, largest: int, base: int, header: int = 16) -> None:
         """Take what the capture's header says.
@@ -919,6 +1122,41 @@ class Dissector:
         """Return so many of the bytes that are there and not dissected yet, or as many as there are."""
         return bytes(self.buffer[self.position : min(self.position + size, self.filled)])
 
+    def resume(self, other: Dissector) -> None:
+        """Take what another dissector was told of the capture and of what is wanted, and read what it reads."""
+        self.link = other.link
+        self.swapped = other.swapped
+        self.fraction = other.fraction
+        self.largest = other.largest
+        self.header = other.header
+        self.blocks = other.blocks
+        self.interface_link = other.interface_link
+        self.interface_code = other.interface_code
+        self.interface_snaplen = other.interface_snaplen
+        self.interface_shift = other.interface_shift
+        self.interface_per = other.interface_per
+        self.interface_multiplier = other.interface_multiplier
+        self.interface_divisor = other.interface_divisor
+        self.interface_offset = other.interface_offset
+        self.interface_count = other.interface_count
+        self.decapsulate = other.decapsulate
+        self.buffer = other.buffer
+        self.filled = other.filled
+        self.base = other.base
+
+    def go_on(self, seek: object, at: int, row: int) -> None:
+        """Go on at byte `at` of the capture with `row`; `seek`, if it is not None, lets the source be read from there.
+
+        As in `take`, no interrupt comes between.
+        """
+        if seek is None:
+            self.position = at - self.base
+        else:
+            seek(at)
+            self.base = at
+            self.position = self.filled = 0
+        self.row = self.limit = row
+
     def options(self) -> bytes:
         """Return the options of the packet read last."""
         return bytes(self.buffer[self.options_start : self.options_stop])
@@ -934,17 +1172,12 @@ class Dissector:
         self.caplen = memory["caplen"]
         self.offset = memory["offset"]
         self.interface = memory["interface"]
-        self.eth_src = memory["eth_src"]
-        self.eth_dst = memory["eth_dst"]
         self.ethertype = memory["ethertype"]
         self.vlan = memory["vlan"]
         self.vlan_mask = memory["vlan_mask"]
         self.src = memory["src"]
         self.dst = memory["dst"]
         self.proto = memory["proto"]
-        self.ip_version = memory["ip_version"]
-        self.ip_ttl = memory["ip_ttl"]
-        self.ip_id = memory["ip_id"]
         self.ip_frag = memory["ip_frag"]
         self.sport = memory["sport"]
         self.sport_mask = memory["sport_mask"]
@@ -952,30 +1185,43 @@ class Dissector:
         self.payload_length = memory["payload_length"]
         self.payload_length_mask = memory["payload_length_mask"]
         self.tcp_flags = memory["tcp_flags"]
-        self.tcp_seq = memory["tcp_seq"]
-        self.tcp_ack = memory["tcp_ack"]
-        self.tcp_window = memory["tcp_window"]
-        self.tcp_mss = memory["tcp_mss"]
-        self.tcp_mss_mask = memory["tcp_mss_mask"]
-        self.tcp_wscale = memory["tcp_wscale"]
-        self.tcp_wscale_mask = memory["tcp_wscale_mask"]
-        self.tcp_tsval = memory["tcp_tsval"]
-        self.tcp_tsval_mask = memory["tcp_tsval_mask"]
-        self.tcp_tsecr = memory["tcp_tsecr"]
-        self.tcp_sack_left = memory["tcp_sack_left"]
-        self.tcp_sack_left_mask = memory["tcp_sack_left_mask"]
-        self.tcp_sack_right = memory["tcp_sack_right"]
         self.arp_op = memory["arp_op"]
         self.icmp_type = memory["icmp_type"]
         self.icmp_type_mask = memory["icmp_type_mask"]
         self.icmp_code = memory["icmp_code"]
-        self.dns_id = memory["dns_id"]
-        self.dns_id_mask = memory["dns_id_mask"]
-        self.dns_qname = memory["dns_qname"]
-        self.dns_qtype = memory["dns_qtype"]
-        self.dns_rcode = memory["dns_rcode"]
-        self.dns_response = memory["dns_response"]
         self.error = memory["error"]
+        self.want_macs = "eth_src" in memory
+        if self.want_macs:
+            self.eth_src = memory["eth_src"]
+            self.eth_dst = memory["eth_dst"]
+        self.want_ip = "ip_ttl" in memory
+        if self.want_ip:
+            self.ip_version = memory["ip_version"]
+            self.ip_ttl = memory["ip_ttl"]
+            self.ip_id = memory["ip_id"]
+        self.want_tcp = "tcp_seq" in memory
+        if self.want_tcp:
+            self.tcp_seq = memory["tcp_seq"]
+            self.tcp_ack = memory["tcp_ack"]
+            self.tcp_window = memory["tcp_window"]
+            self.tcp_mss = memory["tcp_mss"]
+            self.tcp_mss_mask = memory["tcp_mss_mask"]
+            self.tcp_wscale = memory["tcp_wscale"]
+            self.tcp_wscale_mask = memory["tcp_wscale_mask"]
+            self.tcp_tsval = memory["tcp_tsval"]
+            self.tcp_tsval_mask = memory["tcp_tsval_mask"]
+            self.tcp_tsecr = memory["tcp_tsecr"]
+            self.tcp_sack_left = memory["tcp_sack_left"]
+            self.tcp_sack_left_mask = memory["tcp_sack_left_mask"]
+            self.tcp_sack_right = memory["tcp_sack_right"]
+        self.want_dns = "dns_id" in memory
+        if self.want_dns:
+            self.dns_id = memory["dns_id"]
+            self.dns_id_mask = memory["dns_id_mask"]
+            self.dns_qname = memory["dns_qname"]
+            self.dns_qtype = memory["dns_qtype"]
+            self.dns_rcode = memory["dns_rcode"]
+            self.dns_response = memory["dns_response"]
         self.want_tunnels = "tunnel" in memory
         if self.want_tunnels:
             self.tunnel = memory["tunnel"]
@@ -1026,54 +1272,55 @@ class Dissector:
             self.quic_dcid = memory["quic_dcid"]
             self.quic_scid = memory["quic_scid"]
 
-    def clear(self, start: int, stop: int) -> None:
-        """Make rows `start` to `stop` say "not there".
+    def clear(self, start: int, stop: int, dirty: bool) -> None:
+        """Make rows `start` to `stop` say "not there"; rows that are not `dirty` are all zeros."""
+        if cython.compiled:
+            self.blank(start, stop, dirty)
+        else:
+            for name, value in ABSENT.items():
+                if hasattr(self, name):
+                    numpy.asarray(getattr(self, name))[start:stop] = value
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def blank(self, first: cython.Py_ssize_t, last: cython.Py_ssize_t, dirty: cython.bint) -> cython.void:
+        """Make rows say "not there".
 
         One column after the other: what is written so is still in the cache when the loop writes into it, whereas forty
         columns written a row at a time are more than a processor fetches ahead.
         """
-        if not cython.compiled:
-            for name, value in ABSENT.items():
-                if not hasattr(self, name):
-                    continue
-                numpy.asarray(getattr(self, name))[start:stop] = value
-            return
-        first: cython.Py_ssize_t = start
-        last: cython.Py_ssize_t = stop
         row: cython.Py_ssize_t
-        with cython.nogil:
-            for row in range(first, last):
-                self.interface[row] = -1
+        for row in range(first, last):
+            self.interface[row] = -1
+        for row in range(first, last):
+            self.src[row] = -1
+        for row in range(first, last):
+            self.dst[row] = -1
+        for row in range(first, last):
+            self.proto[row] = -1
+        for row in range(first, last):
+            self.ip_frag[row] = -1
+        for row in range(first, last):
+            self.tcp_flags[row] = -1
+        for row in range(first, last):
+            self.arp_op[row] = -1
+        for row in range(first, last):
+            self.error[row] = -1
+        for row in range(first, last):
+            self.vlan_mask[row] = 1
+        for row in range(first, last):
+            self.sport_mask[row] = 1
+        for row in range(first, last):
+            self.payload_length_mask[row] = 1
+        for row in range(first, last):
+            self.icmp_type_mask[row] = 1
+        if self.want_macs:
             for row in range(first, last):
                 self.eth_src[row] = -1
             for row in range(first, last):
                 self.eth_dst[row] = -1
-            for row in range(first, last):
-                self.src[row] = -1
-            for row in range(first, last):
-                self.dst[row] = -1
-            for row in range(first, last):
-                self.proto[row] = -1
-            for row in range(first, last):
-                self.ip_frag[row] = -1
-            for row in range(first, last):
-                self.tcp_flags[row] = -1
-            for row in range(first, last):
-                self.arp_op[row] = -1
-            for row in range(first, last):
-                self.dns_qname[row] = -1
-            for row in range(first, last):
-                self.dns_qtype[row] = -1
-            for row in range(first, last):
-                self.dns_rcode[row] = -1
-            for row in range(first, last):
-                self.error[row] = -1
-            for row in range(first, last):
-                self.vlan_mask[row] = 1
-            for row in range(first, last):
-                self.sport_mask[row] = 1
-            for row in range(first, last):
-                self.payload_length_mask[row] = 1
+        if self.want_tcp:
             for row in range(first, last):
                 self.tcp_mss_mask[row] = 1
             for row in range(first, last):
@@ -1082,34 +1329,126 @@ class Dissector:
                 self.tcp_tsval_mask[row] = 1
             for row in range(first, last):
                 self.tcp_sack_left_mask[row] = 1
-            for row in range(first, last):
-                self.icmp_type_mask[row] = 1
+        if self.want_dns:
             for row in range(first, last):
                 self.dns_id_mask[row] = 1
             for row in range(first, last):
-                self.time[row] = 0
+                self.dns_qname[row] = -1
             for row in range(first, last):
-                self.length[row] = 0
+                self.dns_qtype[row] = -1
             for row in range(first, last):
-                self.caplen[row] = 0
+                self.dns_rcode[row] = -1
+        if self.wide_interfaces:
             for row in range(first, last):
-                self.offset[row] = 0
+                self.interface_wide[row] = -1
+        if self.wide_macs:
             for row in range(first, last):
-                self.ethertype[row] = 0
+                self.eth_src_wide[row] = -1
             for row in range(first, last):
-                self.vlan[row] = 0
+                self.eth_dst_wide[row] = -1
+        if self.wide_addresses:
+            for row in range(first, last):
+                self.src_wide[row] = -1
+            for row in range(first, last):
+                self.dst_wide[row] = -1
+        if self.wide_words:
+            for row in range(first, last):
+                self.proto_wide[row] = -1
+            for row in range(first, last):
+                self.tcp_flags_wide[row] = -1
+            if self.want_dns:
+                for row in range(first, last):
+                    self.dns_qtype_wide[row] = -1
+        if self.wide_names:
+            for row in range(first, last):
+                self.dns_qname_wide[row] = -1
+        if self.want_tunnels:
+            for row in range(first, last):
+                self.tunnel[row] = -1
+            for row in range(first, last):
+                self.vni_mask[row] = 1
+            for row in range(first, last):
+                self.inner_src[row] = -1
+            for row in range(first, last):
+                self.inner_dst[row] = -1
+            for row in range(first, last):
+                self.inner_proto[row] = -1
+            for row in range(first, last):
+                self.inner_sport_mask[row] = 1
+        if self.want_labels:
+            for row in range(first, last):
+                self.mpls_label_mask[row] = 1
+            for row in range(first, last):
+                self.pppoe_session_mask[row] = 1
+        if self.want_others:
+            for row in range(first, last):
+                self.sctp_vtag_mask[row] = 1
+            for row in range(first, last):
+                self.igmp_type_mask[row] = 1
+            for row in range(first, last):
+                self.igmp_group[row] = -1
+        if self.want_tls:
+            for row in range(first, last):
+                self.tls_type[row] = -1
+            for row in range(first, last):
+                self.tls_version[row] = -1
+            for row in range(first, last):
+                self.tls_sni[row] = -1
+            for row in range(first, last):
+                self.tls_alpn[row] = -1
+            for row in range(first, last):
+                self.tls_cipher_mask[row] = 1
+        if self.want_http:
+            for row in range(first, last):
+                self.http_method[row] = -1
+            for row in range(first, last):
+                self.http_uri[row] = -1
+            for row in range(first, last):
+                self.http_host[row] = -1
+            for row in range(first, last):
+                self.http_status_mask[row] = 1
+        if self.want_messages:
+            for row in range(first, last):
+                self.dns_offset_mask[row] = 1
+        if self.want_quic:
+            for row in range(first, last):
+                self.quic_version_mask[row] = 1
+            for row in range(first, last):
+                self.quic_dcid[row] = -1
+            for row in range(first, last):
+                self.quic_scid[row] = -1
+        if not dirty:
+            return
+        for row in range(first, last):
+            self.time[row] = 0
+        for row in range(first, last):
+            self.length[row] = 0
+        for row in range(first, last):
+            self.caplen[row] = 0
+        for row in range(first, last):
+            self.offset[row] = 0
+        for row in range(first, last):
+            self.ethertype[row] = 0
+        for row in range(first, last):
+            self.vlan[row] = 0
+        for row in range(first, last):
+            self.sport[row] = 0
+        for row in range(first, last):
+            self.dport[row] = 0
+        for row in range(first, last):
+            self.payload_length[row] = 0
+        for row in range(first, last):
+            self.icmp_type[row] = 0
+        for row in range(first, last):
+            self.icmp_code[row] = 0
+        if self.want_ip:
             for row in range(first, last):
                 self.ip_version[row] = 0
             for row in range(first, last):
                 self.ip_ttl[row] = 0
             for row in range(first, last):
                 self.ip_id[row] = 0
-            for row in range(first, last):
-                self.sport[row] = 0
-            for row in range(first, last):
-                self.dport[row] = 0
-            for row in range(first, last):
-                self.payload_length[row] = 0
+        if self.want_tcp:
             for row in range(first, last):
                 self.tcp_seq[row] = 0
             for row in range(first, last):
@@ -1128,91 +1467,40 @@ class Dissector:
                 self.tcp_sack_left[row] = 0
             for row in range(first, last):
                 self.tcp_sack_right[row] = 0
-            for row in range(first, last):
-                self.icmp_type[row] = 0
-            for row in range(first, last):
-                self.icmp_code[row] = 0
+        if self.want_dns:
             for row in range(first, last):
                 self.dns_id[row] = 0
             for row in range(first, last):
                 self.dns_response[row] = 0
-            if self.want_tunnels:
-                for row in range(first, last):
-                    self.tunnel[row] = -1
-                for row in range(first, last):
-                    self.vni[row] = 0
-                for row in range(first, last):
-                    self.vni_mask[row] = 1
-                for row in range(first, last):
-                    self.inner_src[row] = -1
-                for row in range(first, last):
-                    self.inner_dst[row] = -1
-                for row in range(first, last):
-                    self.inner_proto[row] = -1
-                for row in range(first, last):
-                    self.inner_sport[row] = 0
-                for row in range(first, last):
-                    self.inner_sport_mask[row] = 1
-                for row in range(first, last):
-                    self.inner_dport[row] = 0
-            if self.want_labels:
-                for row in range(first, last):
-                    self.mpls_label[row] = 0
-                for row in range(first, last):
-                    self.mpls_label_mask[row] = 1
-                for row in range(first, last):
-                    self.pppoe_session[row] = 0
-                for row in range(first, last):
-                    self.pppoe_session_mask[row] = 1
-            if self.want_others:
-                for row in range(first, last):
-                    self.sctp_vtag[row] = 0
-                for row in range(first, last):
-                    self.sctp_vtag_mask[row] = 1
-                for row in range(first, last):
-                    self.igmp_type[row] = 0
-                for row in range(first, last):
-                    self.igmp_type_mask[row] = 1
-                for row in range(first, last):
-                    self.igmp_group[row] = -1
-            if self.want_tls:
-                for row in range(first, last):
-                    self.tls_type[row] = -1
-                for row in range(first, last):
-                    self.tls_version[row] = -1
-                for row in range(first, last):
-                    self.tls_sni[row] = -1
-                for row in range(first, last):
-                    self.tls_alpn[row] = -1
-                for row in range(first, last):
-                    self.tls_cipher[row] = 0
-                for row in range(first, last):
-                    self.tls_cipher_mask[row] = 1
-            if self.want_http:
-                for row in range(first, last):
-                    self.http_method[row] = -1
-                for row in range(first, last):
-                    self.http_uri[row] = -1
-                for row in range(first, last):
-                    self.http_host[row] = -1
-                for row in range(first, last):
-                    self.http_status[row] = 0
-                for row in range(first, last):
-                    self.http_status_mask[row] = 1
-            if self.want_messages:
-                for row in range(first, last):
-                    self.dns_offset[row] = 0
-                for row in range(first, last):
-                    self.dns_offset_mask[row] = 1
-            if self.want_quic:
-                for row in range(first, last):
-                    self.quic_version[row] = 0
-                for row in range(first, last):
-                    self.quic_version_mask[row] = 1
-                for row in range(first, last):
-                    self.quic_dcid[row] = -1
-                for row in range(first, last):
-                    self.quic_scid[row] = -1
+        if self.want_tunnels:
+            for row in range(first, last):
+                self.vni[row] = 0
+            for row in range(first, last):
+                self.inner_sport[row] = 0
+            for row in range(first, last):
+                self.inner_dport[row] = 0
+        if self.want_labels:
+            for row in range(first, last):
+                self.mpls_label[row] = 0
+            for row in range(first, last):
+                self.pppoe_session[row] = 0
+        if self.want_others:
+            for row in range(first, last):
+                self.sctp_vtag[row] = 0
+            for row in range(first, last):
+                self.igmp_type[row] = 0
+        if self.want_tls:
+            for row in range(first, last):
+                self.tls_cipher[row] = 0
+        if self.want_http:
+            for row in range(first, last):
+                self.http_status[row] = 0
+        if self.want_messages:
+            for row in range(first, last):
+                self.dns_offset[row] = 0
+        if self.want_quic:
+            for row in range(first, last):
+                self.quic_version[row] = 0
 
     def widen(self, name: str, memory: dict[str, object]) -> None:
         """Take 32-bit code columns for one dictionary, or the vocabularies, about to outgrow the narrow ones."""
@@ -1233,7 +1521,8 @@ class Dissector:
         else:
             self.proto_wide = memory["proto"]
             self.tcp_flags_wide = memory["tcp_flags"]
-            self.dns_qtype_wide = memory["dns_qtype"]
+            if self.want_dns:
+                self.dns_qtype_wide = memory["dns_qtype"]
             self.wide_words = True
 
     def choose(
@@ -1292,34 +1581,6 @@ class Dissector:
         if got:
             self.filled += got
         return got
-
-    def follow(self, get: object, buffers: object, headroom: int) -> object:
-        """Read on in the next of `buffers`, which `get` gives by its number and how many bytes are in it.
-
-        The bytes start at `headroom`; what is still to be dissected is put ahead of them. Returns the two numbers, or
-        None where what is left has no room there, and is put into memory of its own. As in `take`, an interrupt loses
-        no byte.
-        """
-        which, got = get()
-        if isinstance(got, BaseException):
-            raise got
-        left = self.filled - self.position
-        buffer = buffers[which]
-        start = headroom - left
-        stop = headroom + got
-        if start < 0:
-            joined = memoryview(bytearray(left + got))
-            joined[left:] = buffer[headroom:stop]
-            buffer = joined
-            start = 0
-            stop = left + got
-        if left:
-            buffer[start : start + left] = self.buffer[self.position : self.filled]
-        self.base += self.position - start
-        self.buffer = buffer
-        self.position = start
-        self.filled = stop
-        return which, got
 
     def pump(self, readinto: object, buffer: object) -> int:
         """Dissect and read on, in turns, until something other than bytes is missing or no more came.
@@ -1477,6 +1738,152 @@ class Dissector:
             self.dst_wide[row] = code
         else:
             self.dst[row] = code
+
+    # ------------------------------------------------------------------------------- two that take turns
+
+    def take_turns(self, turns: Turns, side: int, own: object, done: object) -> None:
+        """Share the capture with another dissector, after `resume`.
+
+        `side` is 0 for the one and 1 for the other; `own` is the buffer of this one, and None where the capture's bytes are in memory. `done` takes a line for each
+        block that is finished: its number, its first row and the one after its last, and how many entries each table
+        and each vocabulary has then.
+        """
+        self.turns = turns
+        self.side = side
+        self.done_blocks = done
+        self.done = 0
+        self.block = -1
+        self.row = self.limit = 0
+        if own is not None:
+            self.own = own
+            self.buffer = own
+            self.filled = 0
+
+    def turn(self) -> int:
+        """Dissect block after block, until no more turns are taken ("rows"), or something is missing (see `REASONS`).
+
+        After "tables" and "options" it goes on where it was. After anything else the block at hand cannot be finished.
+        """
+        reason: cython.int = _NEED_ROWS
+        if cython.compiled:
+            with cython.nogil:
+                reason = self.next_blocks()
+        return reason
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def next_blocks(self) -> cython.int:
+        reason: cython.int
+        number: cython.longlong
+        first: cython.Py_ssize_t
+        count: cython.Py_ssize_t
+        whole: cython.bint
+        while True:
+            if self.block >= 0:
+                self.tunnel_row = -1
+                reason = self.walk_blocks() if self.blocks else self.walk()
+                if reason != _NEED_ROWS:
+                    return reason
+                self.finish_block()
+            number = self.turns.ask()
+            if number < 0:
+                return _NEED_ROWS
+            if self.turns.descriptor >= 0:
+                self.base = self.turns.start + number * self.turns.size
+                self.filled = 0
+                self.fill(self.turns.size)
+            if not self.turns.wait(number, self.side):
+                return _NEED_ROWS
+            first = self.turns.start - self.base + (number + 1) * self.turns.size
+            self.position = self.turns.at - self.base
+            count = self.survey(self.turns.limit - self.turns.row, first)
+            whole = self.surveyed >= first
+            self.block = number
+            self.block_at = self.turns.at
+            self.block_row = self.row = self.turns.row
+            self.turns.row += count
+            self.turns.at = self.base + self.surveyed
+            self.limit = self.turns.row
+            self.turns.pass_on(not whole)
+            self.blank(self.row, self.limit, self.turns.dirty)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def finish_block(self) -> cython.void:
+        """Note what is to be known of the block at hand, which is finished."""
+        i: cython.Py_ssize_t
+        line: cython.Py_ssize_t = self.done
+        self.done_blocks[line, 0] = self.block
+        self.done_blocks[line, 1] = self.block_row
+        self.done_blocks[line, 2] = self.row
+        self.done_blocks[line, 3] = self.addresses.count
+        self.done_blocks[line, 4] = self.macs.count
+        self.done_blocks[line, 5] = self.interfaces.count
+        self.done_blocks[line, 6] = self.names.count
+        self.done_blocks[line, 7] = self.texts.count
+        for i in range(self.word_counts.shape[0]):
+            self.done_blocks[line, 8 + i] = self.word_counts[i]
+        self.done = line + 1
+        self.block = -1
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def fill(self, wanted: cython.Py_ssize_t) -> cython.bint:
+        """Read so many bytes more into the buffer of this one; return whether all of them came."""
+        got: cython.Py_ssize_t = 0
+        if self.turns is None or self.turns.descriptor < 0 or wanted > self.own.shape[0] - self.filled:
+            return False
+        if cython.compiled:
+            got = pread(self.turns.descriptor, cython.address(self.own[self.filled]), wanted, self.base + self.filled)
+        if got > 0:
+            self.filled += got
+        return got == wanted
+
+    def count_records(self, most: int, stop: int) -> int:
+        """Return how many records that are there start before `stop`: for ordinary Python."""
+        return self.survey(most, stop)
+
+    @cython.cfunc
+    @cython.nogil
+    @cython.exceptval(check=False)
+    def survey(self, most: cython.Py_ssize_t, stop: cython.Py_ssize_t) -> cython.Py_ssize_t:
+        """Return how many records start before `stop`, at most `most`; `surveyed` is where the last of them ends.
+
+        They are there in full, and that is all that is known of them. It ends before what looks like no packet.
+        """
+        at: cython.Py_ssize_t = self.position
+        count: cython.Py_ssize_t = 0
+        header: cython.Py_ssize_t = 12 if self.blocks else self.header
+        kind: cython.longlong
+        size: cython.longlong
+        missing: cython.longlong
+        while at < stop and count < most:
+            if self.filled - at < header:
+                missing = header - (self.filled - at)
+                if not self.fill(missing):
+                    break
+            if self.blocks:
+                kind = self.number(at)
+                size = self.number(at + 4)
+                if (kind != 6 and kind != 3 and kind != 2) or size < 12 or size > self.largest + _OPTIONS_MAXIMUM:
+                    break
+            else:
+                size = self.number(at + 8)
+                if size > self.largest:
+                    break
+                size += header
+            missing = at + size - self.filled
+            if missing > 0 and not self.fill(missing):
+                break
+            at += size
+            count += 1
+        self.surveyed = at
+        return count
+
+    # ------------------------------------------------------------------------------------- records
 
     @cython.cfunc
     @cython.nogil
@@ -1806,7 +2213,9 @@ class Dissector:
         if end - at < 14:
             self.short(row, end, wire, _BAD_ETHERNET)
             return
-        if self.wide_macs:
+        if not self.want_macs:
+            pass
+        elif self.wide_macs:
             self.eth_dst_wide[row] = self.mac(at)
             self.eth_src_wide[row] = self.mac(at + 6)
         else:
@@ -1908,6 +2317,8 @@ class Dissector:
     @cython.nogil
     @cython.exceptval(check=False)
     def cooked_source(self, row: cython.Py_ssize_t, at: cython.Py_ssize_t) -> cython.void:
+        if not self.want_macs:
+            return
         if self.wide_macs:
             self.eth_src_wide[row] = self.mac(at)
         else:
@@ -2076,9 +2487,10 @@ class Dissector:
         if (first >> 4) != 4 or header < 20:
             self.fail(row, _BAD_IPV4)
             return
-        self.ip_version[row] = 4
-        self.ip_ttl[row] = self.buffer[at + 8]
-        self.ip_id[row] = self.be16(at + 4)
+        if self.want_ip:
+            self.ip_version[row] = 4
+            self.ip_ttl[row] = self.buffer[at + 8]
+            self.ip_id[row] = self.be16(at + 4)
         self.protocol(row, protocol)
         self.source(row, self.addresses.code4(self.be32(at + 12)))
         self.destination(row, self.addresses.code4(self.be32(at + 16)))
@@ -2126,8 +2538,9 @@ class Dissector:
         fragment: cython.int
         size: cython.Py_ssize_t
         fragmented: cython.bint = False
-        self.ip_version[row] = 6
-        self.ip_ttl[row] = self.buffer[at + 7]
+        if self.want_ip:
+            self.ip_version[row] = 6
+            self.ip_ttl[row] = self.buffer[at + 7]
         self.source(row, self.addresses.code6(self.be64(at + 8), self.be64(at + 16)))
         self.destination(row, self.addresses.code6(self.be64(at + 24), self.be64(at + 32)))
         at += 40
@@ -2364,9 +2777,10 @@ class Dissector:
             self.proto_wide[row] = -1
         else:
             self.proto[row] = -1
-        self.ip_version[row] = 0
-        self.ip_ttl[row] = 0
-        self.ip_id[row] = 0
+        if self.want_ip:
+            self.ip_version[row] = 0
+            self.ip_ttl[row] = 0
+            self.ip_id[row] = 0
         self.ip_frag[row] = -1
         self.sport[row] = 0
         self.dport[row] = 0
@@ -2681,9 +3095,10 @@ class Dissector:
         self.sport[row] = source
         self.dport[row] = destination
         self.sport_mask[row] = 0
-        self.tcp_seq[row] = self.be32(at + 4)
-        self.tcp_ack[row] = self.be32(at + 8)
-        self.tcp_window[row] = self.be16(at + 14)
+        if self.want_tcp:
+            self.tcp_seq[row] = self.be32(at + 4)
+            self.tcp_ack[row] = self.be32(at + 8)
+            self.tcp_window[row] = self.be16(at + 14)
         if self.wide_words:
             self.tcp_flags_wide[row] = self.word(_FLAGS, bits & 0x1FF)
         else:
@@ -2693,7 +3108,7 @@ class Dissector:
             return
         self.payload_length[row] = wire - at - header
         self.payload_length_mask[row] = 0
-        if header == 20:
+        if header == 20 or not self.want_tcp:
             pass
         elif header == 32 and end - at >= 32 and self.be32(at + 20) == 0x0101080A:
             # NOP, NOP, timestamps: what nearly every segment after the handshake carries (RFC 7323 appendix A).
@@ -2833,6 +3248,8 @@ class Dissector:
 
         `whole` is False where the message may go on in another packet, so that its end proves nothing.
         """
+        if not self.want_dns:
+            return
         if end - at < 12:
             if whole:
                 self.short(row, end, wire, _BAD_DNS)
@@ -2962,6 +3379,78 @@ class Dissector:
         return end
 
 
+def recode(codes: object, changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> None:
+    """Exchange codes in some rows, from … to … as `rows` has them: `changed[code + 1]` is what a code becomes.
+
+    Without a branch: that new codes are among old ones cannot be foreseen.
+    """
+    if cython.compiled:
+        if codes.itemsize == 1:
+            _recode_schar(codes, changed, rows)
+        elif codes.itemsize == 2:
+            _recode_short(codes, changed, rows)
+        else:
+            _recode_int(codes, changed, rows)
+    else:
+        for start, stop in numpy.asarray(rows).tolist():
+            codes[start:stop] = numpy.asarray(changed)[numpy.asarray(codes[start:stop]) + 1]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _recode_schar(codes: cython.schar[::1], changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> cython.void:
+    i: cython.Py_ssize_t
+    row: cython.Py_ssize_t
+    first: cython.Py_ssize_t
+    last: cython.Py_ssize_t
+    with cython.nogil:
+        for i in range(rows.shape[0]):
+            first = rows[i, 0]
+            last = rows[i, 1]
+            for row in range(first, last):
+                codes[row] = changed[codes[row] + 1]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _recode_short(codes: cython.short[::1], changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> cython.void:
+    i: cython.Py_ssize_t
+    row: cython.Py_ssize_t
+    first: cython.Py_ssize_t
+    last: cython.Py_ssize_t
+    with cython.nogil:
+        for i in range(rows.shape[0]):
+            first = rows[i, 0]
+            last = rows[i, 1]
+            for row in range(first, last):
+                codes[row] = changed[codes[row] + 1]
+
+
+@cython.cfunc
+@cython.exceptval(check=False)
+def _recode_int(codes: cython.int[::1], changed: cython.int[::1], rows: cython.longlong[:, ::1]) -> cython.void:
+    i: cython.Py_ssize_t
+    row: cython.Py_ssize_t
+    first: cython.Py_ssize_t
+    last: cython.Py_ssize_t
+    with cython.nogil:
+        for i in range(rows.shape[0]):
+            first = rows[i, 0]
+            last = rows[i, 1]
+            for row in range(first, last):
+                codes[row] = changed[codes[row] + 1]
+
+
+def touch(memory: cython.uchar[::1], first: int, last: int) -> None:
+    """Write into each page of memory that is all zeros, so that the kernel has it there; for two threads to share."""
+    at: cython.Py_ssize_t
+    start: cython.Py_ssize_t = first
+    stop: cython.Py_ssize_t = last
+    with cython.nogil:
+        for at in range(start, stop, 4096):
+            memory[at] = 0
+
+
 REASONS: dict[str, int] = {
     "bytes": _NEED_BYTES,
     "rows": _NEED_ROWS,
@@ -3003,6 +3492,15 @@ VOCABULARIES: dict[str, int] = {
 """Row of each column's vocabulary in `words` and `word_counts`."""
 
 ABSENT: dict[str, int] = {
+    "interface_wide": -1,
+    "eth_src_wide": -1,
+    "eth_dst_wide": -1,
+    "src_wide": -1,
+    "dst_wide": -1,
+    "proto_wide": -1,
+    "tcp_flags_wide": -1,
+    "dns_qname_wide": -1,
+    "dns_qtype_wide": -1,
     "interface": -1,
     "eth_src": -1,
     "eth_dst": -1,

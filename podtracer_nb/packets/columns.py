@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import pandas as pd
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
 from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
 
-__all__ = ["HEXADECIMAL", "ColumnMemory"]
+__all__ = ["BYTES_PER_ROW", "HEXADECIMAL", "ColumnMemory"]
 
 Array = np.ndarray[Any, Any]
 
@@ -57,6 +58,16 @@ _TOLD: dict[str, tuple[str, Callable[[Array, Array], object]]] = {
     "tcp_ack": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
     "tcp_window": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
 }
+
+# Columns that are there together or not at all: where none of them is wanted, the loop passes over what they need. Why
+# dissection stopped is a matter of the last two too.
+_GROUPS = (
+    frozenset({"eth_src", "eth_dst"}),
+    frozenset({"ip_version", "ip_ttl", "ip_id"}),
+    frozenset(name for name in _BY_NAME if name.startswith("tcp_") and name != "tcp_flags"),
+    frozenset(name for name in _BY_NAME if name.startswith("dns_")),
+)
+_TELLS_ERRORS = _GROUPS[2:]
 
 _PAGE = mmap.PAGESIZE
 _ALIGNMENT = 64
@@ -103,6 +114,9 @@ BYTES_PER_ROW = sum(dtype.itemsize for entry in COLUMNS for _, dtype in _parts(e
 """Memory of one packet's row of all columns that there are by default."""
 
 
+_OUTERMOST = frozenset({"src", "dst", "sport", "dport"})
+
+
 class ColumnMemory:
     """Memory for the rows of one table, given to a dissector and grown on demand.
 
@@ -126,12 +140,24 @@ class ColumnMemory:
         decapsulate: bool = False,
     ) -> None:
         self._columns = columns
-        kept = _needed([*columns, *(LAYERS["tunnel"] if decapsulate else ())])
+        # What a tunnel's outermost header left is read again when what is inside takes its place.
+        outermost = [entry for entry in COLUMNS if entry.name in _OUTERMOST]
+        kept = _needed([*columns, *([*LAYERS["tunnel"], *outermost] if decapsulate else ())])
         self._layout = [part for entry in kept for part in _parts(entry)]
         names = {name for name, _ in self._layout}
+        wanted = {entry.name for entry in kept}
+        passed_over = [
+            group
+            for group in _GROUPS
+            if not group & wanted
+            and not (group in _TELLS_ERRORS and "error" in wanted)
+            and not ("dns_offset" in wanted and "dns_id" in group)
+        ]
         self._shared: dict[str, str] = {}
         shared: dict[str, np.dtype[Any]] = {}
         for entry in COLUMNS:
+            if any(entry.name in group for group in passed_over):
+                continue
             for name, dtype in _parts(entry):
                 if name not in names:
                     self._shared[name] = f"any {dtype}"
@@ -143,6 +169,7 @@ class ColumnMemory:
         self._fields: dict[str, Array] = {}
         self._wide: dict[str, Array] = {}
         self._prepared = 0
+        self._fresh = 0  # rows from here on are zeros, as the kernel gives memory
         self._numbered = False
         self._numbers: Array = np.empty(0, np.int64)
         self.capacity = 0
@@ -151,6 +178,11 @@ class ColumnMemory:
     def numbered(self) -> bool:
         """Whether the dissector writes the number of each row's packet."""
         return self._numbered
+
+    @property
+    def bytes_per_row(self) -> int:
+        """Memory of one packet's row."""
+        return sum(dtype.itemsize for _, dtype in self._layout)
 
     def number_rows(self, numbered: bool) -> None:
         """Say whether the dissector writes the number of each row's packet; before `grow`."""
@@ -164,22 +196,29 @@ class ColumnMemory:
         """Hand the rows' pages back to the kernel: nothing may be read here until rows are written again."""
         if self._mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
             self._mapping.madvise(mmap.MADV_DONTNEED)
+            self._fresh = 0
 
     def take_over(self) -> None:
         """Let the dissector write here from the first row on: after another memory of the same dissector."""
         self._prepared = 0
-        self._give()
+        self.give(self._dissector)
         self.widen()
 
-    def grow(self, rows: int, capacity: int, huge: bool) -> None:
+    def grow(
+        self, rows: int, capacity: int, huge: bool, prepare: Callable[[mmap.mmap, int], object] | None = None
+    ) -> None:
         """Make room for `capacity` rows, keeping the first `rows`.
 
-        `huge` asks for huge pages: right when the capacity is known to be about what is needed.
+        `huge` asks for huge pages: right when the capacity is known to be about what is needed. `prepare` is given the
+        new memory, and how many bytes of it can be had before the old is handed back without more being there than
+        will be in the end.
         """
         mapping = mmap.mmap(-1, _size(self._layout, capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if huge and hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel built without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)
+        if prepare is not None:
+            prepare(mapping, len(mapping) - _size(self._layout, self.capacity))
         fields = {}
         release = _size(self._layout, self.capacity) > _WORTH_RELEASING and hasattr(mmap, "MADV_DONTNEED")
         old_start, start = 0, 0
@@ -201,8 +240,9 @@ class ColumnMemory:
             numbers = np.empty(capacity, np.int64)
             numbers[:rows] = self._numbers[:rows]
             self._numbers = numbers
-        self._mapping, self._fields, self.capacity, self._prepared = mapping, fields, capacity, rows
-        self._give()
+        self._mapping, self._fields, self.capacity = mapping, fields, capacity
+        self._prepared = self._fresh = rows
+        self.give(self._dissector)
 
     def second(self, row: int) -> int | None:
         """Return when a row's packet was captured, in seconds, where that is kept and known."""
@@ -216,11 +256,40 @@ class ColumnMemory:
         """
         if self._prepared <= rows < self.capacity:
             stop = min(self.capacity, rows + _BLOCK)
-            self._dissector.clear(self._prepared, stop)
-            for field in self._wide.values():
-                field[self._prepared : stop] = -1
+            self._dissector.clear(self._prepared, stop, self._prepared < self._fresh)
             self._prepared = stop
+            self._fresh = max(self._fresh, stop)
         return self._prepared
+
+    def lend(self, rows: int) -> bool:
+        """Let others write rows from `rows` on, until `take_back`; return whether they may have been written before."""
+        dirty = self._fresh > rows
+        self._prepared, self._fresh = rows, self.capacity
+        return dirty
+
+    def take_back(self, rows: int, written: int) -> None:
+        """Take all rows before `rows` as they are; rows from there to `written` are to be written again."""
+        self._prepared, self._fresh = rows, written
+
+    def recode(self, engine: ModuleType, changed: dict[str, Array], rows: Array) -> None:
+        """Exchange codes in some rows.
+
+        Parameters
+        ----------
+        engine
+            The module `_dissect`.
+        changed
+            The new code of each old one, by what the codes belong to: a dictionary's name, or a vocabulary's.
+        rows
+            Pairs of rows: from, to.
+        """
+        tables = {
+            key: np.append(np.int32(-1), new) for key, new in changed.items() if (new != np.arange(new.size)).any()
+        }
+        for name, field in self._fields.items():
+            new = tables.get(DICTIONARY_OF.get(name, name))
+            if new is not None and name not in self._shared:
+                engine.recode(self._wide.get(name, field), new, rows)
 
     def forget(self) -> None:
         """Let rows be written again from the top."""
@@ -229,7 +298,7 @@ class ColumnMemory:
     def widen(self) -> None:
         """Give 32-bit codes to the columns whose dictionary needs them and that have none yet."""
         for table in self._dictionaries.wide:
-            columns = _WIDENED[table]
+            columns = [name for name in _WIDENED[table] if name in self._fields]
             if columns[0] in self._wide:
                 continue
             for name in columns:
@@ -316,13 +385,14 @@ class ColumnMemory:
         dtype = pd.CategoricalDtype(pd.Index([texts[code] for code in seen], dtype="str"))
         return pd.Categorical.from_codes(places, dtype=dtype, validate=False)
 
-    def _give(self) -> None:
+    def give(self, dissector: Any) -> None:
+        """Let a dissector write here."""
         if self._numbered:
-            self._dissector.numbers(self._numbers.data)
-        self._dissector.columns({name: field.data for name, field in self._fields.items()})
+            dissector.numbers(self._numbers.data)
+        dissector.columns({name: field.data for name, field in self._fields.items()})
         for table, columns in _WIDENED.items():
             if columns[0] in self._wide:
-                self._dissector.widen(table, {name: self._wide[name].data for name in columns})
+                dissector.widen(table, {name: self._wide[name].data for name in columns if name in self._wide})
 
 
 def _narrowed(codes: Array, dtype: np.dtype[Any]) -> Array:

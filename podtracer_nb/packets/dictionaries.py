@@ -18,6 +18,7 @@ from podtracer_nb.packets.words import word
 __all__ = ["Dictionaries"]
 
 Array = np.ndarray[Any, Any]
+Changed = dict[str, Array]
 
 # One record adds at most five addresses, two MAC addresses, one interface, and one name and four texts of 255 bytes.
 _MARGIN = 8
@@ -29,6 +30,7 @@ _DIGITS = 9
 _NAMED = 1 << 40  # from here on an interface's number stands for a name
 _DOT = ord(".")
 _SMALL = 64
+_PLAIN = np.array([chr(byte).isascii() and (chr(byte).isalnum() or chr(byte) in "-_") for byte in range(256)])
 
 # The dictionary that a column's codes belong to; every other category has a vocabulary of its own.
 DICTIONARY_OF = {
@@ -56,6 +58,9 @@ _NARROW_CODES = {
     "texts": 1 << 30,
     "words": 120,
 }
+
+_RENEWED = ("addresses", "macs", "names", "texts")
+_BYTES_OF_ENTRY, _COPIES_OF_TEXT = 500, 6  # as measured
 
 
 class Dictionaries:
@@ -97,6 +102,80 @@ class Dictionaries:
         for table in self._slots:
             self._grow(table, _FIRST_SLOTS)
 
+    def copy(self) -> Dictionaries:
+        """Return the same dictionaries again, for another dissector: each goes its own way from here."""
+        new = Dictionaries(self._engine)
+        new.wide = set(self.wide)
+        for table, values in self._values.items():
+            new._tables[table].resume(self._tables[table])
+            new._values[table] = values
+            new._grow(table, self._slots[table])
+        # Only what is in use: most of these arrays' pages have never been touched.
+        for place, count in enumerate(self.word_counts.tolist()):
+            words = self.word_order[place, :count]
+            new.word_order[place, :count] = words
+            new.words[place, words] = np.arange(1, count + 1)
+            new.word_counts[place] = count
+        return new
+
+    def counts(self) -> list[int]:
+        """Return how many entries each table and each vocabulary has, in the order that `Dissector.turn` notes them."""
+        return [table.count for table in self._tables.values()] + self.word_counts.tolist()
+
+    def absorb(self, others: Sequence[Dictionaries], learned: Sequence[Sequence[int]]) -> list[Changed]:
+        """Take what copies of these dictionaries have learned, in the order in which one alone would have learned it.
+
+        Parameters
+        ----------
+        others
+            The copies. Nothing may have been added here since they were made.
+        learned
+            In that order: which of them, which table or vocabulary by its place in `counts`, and its entries from … to.
+
+        Returns
+        -------
+        list of dict
+            For each of them, by the name of a table or vocabulary that grew there: the code here of each code there.
+        """
+        changed: list[Changed] = [{} for _ in others]
+        tables, vocabularies = list(self._tables), {place: name for name, place in self._vocabularies.items()}
+        for which, place, start, stop in learned:
+            other = others[which]
+            is_table = place < len(tables)
+            name = tables[place] if is_table else vocabularies[place - len(tables)]
+            if name not in changed[which]:
+                changed[which][name] = np.arange(other.counts()[place], dtype=np.int32)
+            codes = changed[which][name]
+            if not is_table:
+                for code in range(start, stop):
+                    codes[code] = self._word(place - len(tables), other.word_order[place - len(tables), code])
+                continue
+            done = start
+            while done < stop:
+                until = min(stop, done + self._room(name))
+                self._tables[name].take(other._tables[name], done, until, codes)
+                done = until
+                if done < stop:
+                    self.make_room()
+        self.make_room()
+        return changed
+
+    def _room(self, table: str) -> int:
+        """Return how many entries of any size there is room for."""
+        count = self._tables[table].count
+        room = int(self._tables[table].limit - count)
+        if table in self._text_limits:
+            left = int(self._text_limits[table] - self._values[table]["starts"][count])
+            room = min(room, left // _NAME_BYTES)
+        return max(0, room)
+
+    def _word(self, vocabulary: int, index: int) -> int:
+        if not self.words[vocabulary, index]:
+            count = int(self.word_counts[vocabulary])
+            self.word_order[vocabulary, count] = index
+            self.word_counts[vocabulary] = self.words[vocabulary, index] = count + 1
+        return int(self.words[vocabulary, index]) - 1
+
     def make_room(self) -> None:
         """Make room for at least one more record in every table, widening codes where narrow ones are used up."""
         for table, slots in self._slots.items():
@@ -115,7 +194,7 @@ class Dictionaries:
         No row may be there whose codes belong to the old ones, and the dissector has to be told: `Dissector.renew`.
         """
         renewed = False
-        for table in ("addresses", "macs", "names", "texts"):
+        for table in _RENEWED:
             if self._tables[table].count <= most:
                 continue
             if table in {"names", "texts"}:
@@ -130,6 +209,13 @@ class Dictionaries:
             self._grow(table, _FIRST_SLOTS)
             renewed = True
         return renewed
+
+    @property
+    def memory(self) -> int:
+        """About how many bytes the addresses and names take, here and as text, in Python and in Arrow."""
+        entries = sum(int(self._tables[table].count) for table in _RENEWED)
+        texts = sum(int(self._values[table]["starts"][self._tables[table].count]) for table in ("names", "texts"))
+        return entries * _BYTES_OF_ENTRY + texts * _COPIES_OF_TEXT
 
     def _text_is_full(self, table: str) -> bool:
         if table not in self._text_limits:
@@ -189,13 +275,14 @@ class Dictionaries:
             listed: list[str] = texts.tolist()
             return listed
         if key == "macs":
-            numbers = values["values"][start:stop].astype(">u8").tobytes()
-            return [numbers[at + 2 : at + 8].hex(":") for at in range(0, len(numbers), 8)]
+            numbers = values["values"][start:stop].astype(">u8").tobytes().hex(":")
+            return [numbers[at + 6 : at + 23] for at in range(0, len(numbers), 24)]
         if key == "interfaces":
             named = {number: name for name, number in self._interface_names.items()}
             return [named.get(number, str(number)) for number in values["values"][start:stop].tolist()]
-        show = presentation if key == "names" else _shown
-        return [show(each) for each in self._bytes(key, start, stop)]
+        if key == "names":
+            return presentations(values["text"], values["starts"][start : stop + 1])
+        return [_shown(each) for each in self._bytes(key, start, stop)]
 
     def _bytes(self, table: str, start: int, stop: int) -> list[bytes]:
         values = self._values[table]
@@ -290,6 +377,43 @@ def presentation(labels: bytes) -> str:
         parts.append("".join(map(_escaped, labels[at + 1 : at + 1 + labels[at]])))
         at += 1 + labels[at]
     return ".".join(parts) or "."
+
+
+def presentations(text: Array, bounds: Array) -> list[str]:
+    r"""Return domain names as text: see `presentation`.
+
+    Parameters
+    ----------
+    text
+        The names uncompressed, one after the other, bytes.
+    bounds
+        Where each of them starts, and where the last one ends.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from podtracer_nb.packets.dictionaries import presentations
+    >>> presentations(np.frombuffer(b"\1a\2bc\0\0\1.\0", np.uint8), np.array([0, 6, 7, 10]))
+    ['a.bc', '.', '\\.']
+    """
+    if len(bounds) < 2:  # noqa: PLR2004 - none
+        return []
+    first = int(bounds[0])
+    dotted = text[first : int(bounds[-1])].copy()
+    starts = bounds - first
+    # Most names are letters, digits and hyphens, which need no escape, and have dots only where we put them.
+    strange = ~_PLAIN[dotted]
+    at = starts[:-1]
+    while at.size:
+        sizes = dotted[at].astype(np.int64)
+        dotted[at], strange[at] = _DOT, False
+        at = (at + 1 + sizes)[sizes != 0]
+    odd = np.add.reduceat(strange, starts[:-1], dtype=np.int64) != 0
+    shown = dotted.tobytes().decode("latin-1")
+    return [
+        presentation(text[a + first : b + first].tobytes()) if slow or b - a == 1 else shown[a + 1 : b - 1]
+        for (a, b), slow in zip(itertools.pairwise(starts.tolist()), odd.tolist(), strict=True)
+    ]
 
 
 def _escaped(byte: int) -> str:

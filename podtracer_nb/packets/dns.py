@@ -1,28 +1,33 @@
 """DNS answers: a second, tidy table, one row a resource record.
 
 A packet has any number of answers, which the packet table has no place for. They are read here from the packets' bytes,
-of those packets only that the table says are DNS responses.
+of those packets only that the table says are DNS responses, or of TCP with a DNS server: there a message may begin in
+the middle of a segment, and go on in others (RFC 7766).
 """
 
 from __future__ import annotations
 
+import itertools
 import socket
 import struct
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from podtracer_nb.packets import tcp
 from podtracer_nb.packets.dictionaries import presentation
-from podtracer_nb.packets.reader import locate, raw, read
+from podtracer_nb.packets.reader import read
+from podtracer_nb.packets.schema import DECAPSULATED
 from podtracer_nb.packets.source import Source
+from podtracer_nb.packets.stored import Stored
 from podtracer_nb.packets.words import word
 
 __all__ = ["ANSWER_COLUMNS", "dns_answers"]
 
 ANSWER_COLUMNS: dict[str, tuple[str, str]] = {
-    "frame": ("int64", "number of the packet"),
+    "frame": ("int64", "number of the packet; of a message in several segments, of the one that completed it"),
     "time": ("datetime64[ns, UTC]", "when it was captured"),
     "qname": ("category", "name asked for: of the first question"),
     "name": ("category", "name that the record is of"),
@@ -32,24 +37,44 @@ ANSWER_COLUMNS: dict[str, tuple[str, str]] = {
 }
 """Columns of `dns_answers`: name → dtype, meaning. Of a message cut short the whole records are there."""
 
+_PORT = 53
 _HEADER = 12
 _RECORD = 10
 _LONGEST = 255
 _POINTER = 0xC0
-_NEEDED = ["time", "offset", "caplen", "dns_offset", "dns_qname", "dns_response"]
+_RESERVED = 0x0040  # RFC 6895 section 2: the one flag that is still to be 0
+_MOST_OPERATION = 6  # RFC 8490
+_NEEDED = ["time", "length", "caplen", "offset", "dns_offset", "dns_response"]
+_OF_TCP = ["src", "dst", "proto", "tcp_flags", "payload_length", *tcp.FIELDS]
+
+Bytes = Callable[[int], bytes]
+"""Returns a packet's bytes by its position in the table."""
 
 
 class _Cut(ValueError):
     """The bytes end, or contradict themselves."""
 
 
-def dns_answers(source: Source | pd.DataFrame) -> pd.DataFrame:
-    """Return the answers of a capture's DNS responses.
+class _Message(NamedTuple):
+    """A message, and the positions of the packets that completed it and that it begins in."""
+
+    last: int
+    first: int
+    data: bytes
+
+
+def dns_answers(source: Source | pd.DataFrame, frames: Iterable[int] | None = None) -> pd.DataFrame:
+    """Return the answers of a capture's DNS responses, over UDP and TCP.
+
+    Streams of TCP are put in order first: of what was sent twice the first is taken, and where bytes are missing it
+    goes on with the next segment that a message begins.
 
     Parameters
     ----------
     source
         A capture, as `read` takes it, if it is in files or in memory; or the frame that `read` returned of files.
+    frames
+        Only the answers of messages that begin, or end, in packets of these numbers; a frame's are those of its index.
 
     Returns
     -------
@@ -68,24 +93,109 @@ def dns_answers(source: Source | pd.DataFrame) -> pd.DataFrame:
     >>> from podtracer_nb import packets
     >>> packets.dns_answers("web.pcap").query("type == 'A'")  # doctest: +SKIP
     """
-    numbers: pd.Index[Any] | None = None
+    decap = False
     if isinstance(source, pd.DataFrame):
-        numbers = source.index
+        frames = source.index if frames is None else frames
+        decap = any(name in source.columns for name in DECAPSULATED.values())
         source = _files(source)
-    frame = read(source, columns=_NEEDED)
-    data = memoryview(source).cast("B") if isinstance(source, (bytes, bytearray, memoryview)) else None
-    if data is not None and frame.attrs["podtracer"]["capture"]["compression"] is not None:
-        raise ValueError("the capture is compressed bytes in memory: write it to a file, or decompress it first")
-    responses = frame[frame["dns_response"].fillna(False).to_numpy(bool) & frame["dns_offset"].notna().to_numpy()]
-    if numbers is not None:
-        responses = responses[responses.index.isin(numbers)]
+    table = read(source, columns=[*_NEEDED, *_OF_TCP], decap=decap)
+    chosen = np.ones(len(table), np.bool_) if frames is None else table.index.isin(list(frames))
     rows: list[tuple[Any, ...]] = []
-    for number, time, offset, caplen, start, qname in zip(
-        responses.index, *(responses[name] for name in _NEEDED[:5]), strict=True
-    ):
-        packet = bytes(data[offset : offset + caplen]) if data is not None else raw(*locate(frame, number))
-        rows.extend((number, time, qname, *answer) for answer in _answers(packet[start:]))
-    return _frame(rows)
+    with Stored() as stored:
+        packet = _packets(source, table, stored)
+        for last, first, data in itertools.chain(_of_datagrams(table, packet), _of_streams(table, packet)):
+            if chosen[last] or chosen[first]:
+                qname = _question(data)
+                rows.extend((table.index[last], table["time"].iloc[last], qname, *answer) for answer in _answers(data))
+    return _frame(sorted(rows, key=lambda row: row[0]))
+
+
+def _packets(source: Source, table: pd.DataFrame, stored: Stored) -> Bytes:
+    """Return what returns a packet's bytes, from memory or from its file."""
+    offsets, sizes = table["offset"].to_numpy(), table["caplen"].to_numpy()
+    capture = table.attrs["podtracer"]["capture"]
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if capture["compression"] is not None:
+            raise ValueError("the capture is compressed bytes in memory: write it to a file, or decompress it first")
+        data = memoryview(source).cast("B")
+        return lambda row: bytes(data[int(offsets[row]) : int(offsets[row]) + int(sizes[row])])
+    files = [each for each in capture.get("files", [capture]) if each["packets"]]
+    first = [each.get("first_frame", 1) for each in files]
+    which = np.searchsorted(first, table.index.to_numpy(), side="right") - 1
+    return lambda row: stored.packet(files[which[row]]["path"], int(offsets[row]), int(sizes[row]))
+
+
+def _of_datagrams(table: pd.DataFrame, packet: Bytes) -> Iterator[_Message]:
+    responses = table["dns_response"].fillna(False).to_numpy(bool) & table["dns_offset"].notna().to_numpy()
+    starts = table["dns_offset"].to_numpy(np.int64, na_value=0)
+    for row in np.flatnonzero(responses & (table["proto"] != "TCP").to_numpy()).tolist():
+        yield _Message(row, row, packet(row)[starts[row] :])
+
+
+def _of_streams(table: pd.DataFrame, packet: Bytes) -> Iterator[_Message]:
+    """Yield the messages of every connection with a DNS server, one direction after the other."""
+    ports = table["sport"].eq(_PORT) | table["dport"].eq(_PORT)
+    of_dns = ports.fillna(False).to_numpy(bool) & table["payload_length"].notna() & table["tcp_seq"].notna()
+    segments = table[of_dns].assign(position=np.flatnonzero(of_dns))
+    for _, direction in segments.groupby(["src", "dst", "sport", "dport"], observed=True, sort=False, dropna=False):
+        yield from _of_direction(direction, packet)
+
+
+def _of_direction(segments: pd.DataFrame, packet: Bytes) -> Iterator[_Message]:
+    positions = segments["position"].tolist()
+    sent = segments["payload_length"].to_numpy(np.int64)
+    # What the snaplen cut off is missing at the end of the payload.
+    sizes = sent - (segments["length"].to_numpy(np.int64) - segments["caplen"].to_numpy(np.int64))
+    syn = segments["tcp_flags"].astype("str").str.contains("S").to_numpy(bool)
+    fields = segments[tcp.FIELDS].to_numpy(np.int64).tolist()
+    for begun, pieces in tcp.in_order(segments["tcp_seq"].to_numpy(np.uint32), sizes, syn):
+        end = 0 if begun else None
+        reading, waiting = begun, bytearray()
+        first = last = -1  # a stream is handed on in order: nothing is complete before what comes ahead of it
+        for start, segment, skip, size in pieces:
+            row = positions[segment]
+            data = packet(row)
+            header = tcp.header_of(data, fields[segment])
+            data = tcp.payload_of(data, header, int(sent[segment]))[skip : skip + size] if header is not None else b""
+            stop = start + len(data)
+            if end is not None and stop <= end:
+                continue
+            if not reading or end is None or start > end:
+                # Bytes are missing: what was there of a message, and then the next segment that one begins.
+                if waiting:
+                    yield _Message(last, first, bytes(waiting[2:]))
+                waiting, reading = bytearray(), skip == 0 and _begins(data)
+            else:
+                data = data[end - start :]
+            end = stop
+            if not reading:
+                continue
+            first, last = first if waiting else row, max(last, row)
+            waiting += data
+            while len(waiting) > 1:
+                length = int.from_bytes(waiting[:2], "big")
+                if length < _HEADER:  # no DNS, or not any more
+                    waiting, reading = bytearray(), False
+                if len(waiting) < 2 + length:
+                    break
+                yield _Message(last, first, bytes(waiting[2 : 2 + length]))
+                del waiting[: 2 + length]
+                first = row
+        if waiting:
+            yield _Message(last, first, bytes(waiting[2:]))
+
+
+def _begins(data: bytes) -> bool:
+    """Say whether a segment looks as if a message began it."""
+    if len(data) < 2 + _HEADER:
+        return False
+    size, _, flags, questions = struct.unpack_from("!HHHH", data)
+    if size < _HEADER or flags & _RESERVED or flags >> 11 & 0xF > _MOST_OPERATION or questions > 1:
+        return False
+    try:
+        return not questions or bool(_name(data[2:], _HEADER)[1] <= size)
+    except _Cut:
+        return False
 
 
 def _files(frame: pd.DataFrame) -> list[Any]:
@@ -110,9 +220,17 @@ def _frame(rows: list[tuple[Any, ...]]) -> pd.DataFrame:
     return pd.DataFrame(made)
 
 
+def _question(message: bytes) -> str | None:
+    """Return the name of the first question, where there is one."""
+    try:
+        return _name(message, _HEADER)[0] if message[4:6] > b"\0\0" else None
+    except _Cut:
+        return None
+
+
 def _answers(message: bytes) -> Iterator[tuple[str, str, int, str]]:
-    """Yield name, type, TTL and data of each whole answer."""
-    if len(message) < _HEADER:
+    """Yield name, type, TTL and data of each whole answer of a response."""
+    if len(message) < _HEADER or not message[2] & 0x80:
         return
     questions, answers = struct.unpack_from("!HH", message, 4)
     at = _HEADER

@@ -27,10 +27,10 @@ from podtracer_nb.packets.source import Source
 __all__ = ["FolderError", "MissingPackage", "Progress", "Written", "write"]
 
 ROW_GROUP = 1 << 18
-"""Rows of a row group."""
+"""Rows of a row group, at most: fewer of wider rows, and where very many addresses or names are new."""
 
 PART = 4 * ROW_GROUP
-"""Rows of a part."""
+"""Rows of a part, at most."""
 
 _BESIDE = 0.25  # how much of a group is dissected while the one before is written
 _TEMPORARY = ".podtracer-part.tmp"
@@ -39,7 +39,10 @@ _SCHEMA = "ARROW:schema"
 _ATTRS = b"PANDAS_ATTRS"  # where pandas looks for a frame's attrs
 # Dictionaries are written whole into every row group, so that columns of one dictionary have the same categories.
 _DICTIONARY_PAGE = 1 << 28
-_RENEW = 1 << 18  # a table with more entries begins again with the next row group: memory has to stay constant
+# Memory has to stay constant, however many addresses and names come: a row group ends earlier the more of this many
+# bytes they take, and a table with more entries than that begins again with the next one.
+_DICTIONARIES = 1 << 24
+_RENEW = 1 << 12
 
 # As measured on mixed packets: numbers, times and offsets grow in small steps, and all else is written plain. Snappy
 # makes 37 bytes a packet at nine tenths of the speed of none (63 bytes), which nearly every reader of Parquet takes;
@@ -112,7 +115,8 @@ def write(
     """Write a capture into a folder of Parquet files.
 
     `part-000000.parquet` has no rows: it has the schema and what is known of the capture, and is the one whose
-    metadata readers of the whole folder take. The others have up to 1,048,576 rows each, in row groups of 262,144.
+    metadata readers of the whole folder take. The others have up to 1,048,576 rows each, in row groups of up to
+    262,144: of fewer where more layers are asked for or very many addresses and names come, for memory stays constant.
 
     Parameters
     ----------
@@ -179,7 +183,7 @@ class _Writing:
         self._folder = folder
         self._progress = progress
         self._schema = schema_of(capture.frame(), capture.may_have_comments)
-        self._groups = capture.row_groups(ROW_GROUP)
+        self._groups = capture.row_groups(ROW_GROUP, _DICTIONARIES)
         self._tables = ArrowTables(self._groups.dictionaries)
         self._writer: Any = None
         self._file: Any = None
@@ -302,13 +306,17 @@ class _Writing:
                 pass
 
     def _write(self, table: Any, attrs: str) -> None:
+        import pyarrow as pa
+
         if self._writer is None:
             # Opened here, so that what goes wrong has Python's own words and the file's name.
             self._file = (self._folder / _TEMPORARY).open("wb")
             self._writer = self._open(self._file)
         self._writer.write_table(table, row_group_size=ROW_GROUP)
         self._rows_here += table.num_rows
-        if self._rows_here >= PART:
+        # What was encoded last is free, but not yet the kernel's again: 20 MiB where there are many addresses.
+        pa.default_memory_pool().release_unused()
+        if self._rows_here + ROW_GROUP > PART:
             self._finish_part(attrs)
 
     def _open(self, file: Any) -> Any:
@@ -346,8 +354,8 @@ class _Writing:
     def _abandon_part(self) -> None:
         if self._writer is not None:
             self._writer.is_open = False  # or it would try to write its end when it is forgotten
-        with contextlib.suppress(Exception):
-            if self._file is not None:
+        if self._file is not None:
+            with contextlib.suppress(OSError):  # what is still buffered finds no more room than what failed before it
                 self._file.close()
         self._writer = self._file = None
 

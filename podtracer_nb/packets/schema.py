@@ -5,6 +5,8 @@ documentation prints it. A field that a packet lacks is NA; a header that is not
 
 `src`, `dst`, ports and all else belong to the outermost IP header; MPLS labels and PPPoE are passed over to it.
 
+Of several SACK blocks `tcp_sack_left` and `tcp_sack_right` have the first; `df.podtrace.sack()` has them all.
+
 `COLUMNS` are what a frame has by default. `LAYERS` are columns that are read only where they are asked for, so that
 they cost nothing where they are not: `read(path, layers=["tunnel", "tls"])`, or single ones by `columns=`. The layer
 tunnel says what is inside a tunnel (IP in IP, GRE, VXLAN, GENEVE), down to the innermost packet, and what an ICMP

@@ -1,8 +1,9 @@
-"""Which packets of a capture become rows: a filter, a time, a sample."""
+"""What of a capture is read: which packets become rows (a filter, a time, a sample), and which columns they have."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from podtracer_nb.packets import bpf
 
-__all__ = ["Moment", "Selection"]
+__all__ = ["Choice", "Moment", "Selection"]
 
 Moment = Any
 """A time: what `pandas.Timestamp` takes. One without a zone is UTC."""
@@ -90,6 +91,45 @@ class Selection:
             "sample": self.sample,
             "seed": self.seed if isinstance(self.sample, float) else None,
         }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """All that may be chosen of a capture: what functions that read one have as keywords, as one thing to hand on.
+
+    Parameters
+    ----------
+    count, columns, layers, decap, resync
+        As for `podtracer_nb.packets.Reader`.
+    selection
+        Which packets.
+
+    Raises
+    ------
+    ValueError
+        `count` is not positive.
+
+    Examples
+    --------
+    >>> from podtracer_nb.packets import Choice, Selection
+    >>> Choice(5, selection=Selection(sample=10)).keywords()["sample"]
+    10
+    """
+
+    count: int | None = None
+    columns: Sequence[str] | None = None
+    layers: Sequence[str] | None = None
+    decap: bool = False
+    resync: bool = False
+    selection: Selection = field(default_factory=Selection)
+
+    def __post_init__(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise ValueError(f"count={self.count!r} has to be greater than 0")
+
+    def keywords(self) -> dict[str, Any]:
+        """Return them as `podtracer_nb.packets.Reader` and `podtracer_nb.packets.read` take them."""
+        return {**{name: value for name, value in vars(self).items() if name != "selection"}, **vars(self.selection)}
 
 
 class Programs:

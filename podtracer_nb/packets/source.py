@@ -9,12 +9,9 @@ import glob
 import io
 import mmap
 import os
-import queue
 import re
 import select
 import stat
-import threading
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from typing import Any
 from podtracer_nb.packets.capture_format import FormatError
 from podtracer_nb.packets.compression import MAGIC_SIZE, Decompressed, kind_of
 
-__all__ = ["Input", "ReadAhead", "Source", "aligned", "each_source", "total_size"]
+__all__ = ["Input", "Source", "aligned", "each_source", "total_size"]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Any
 """A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`.
@@ -52,8 +49,12 @@ class Input:
         All bytes, where they are in memory already; `readinto` is not used then.
     size
         How many bytes are to come, where that is known.
+    descriptor
+        The file's, where it is an ordinary one that was opened here, and not compressed.
     compression
         What it was compressed with, once `open_compressed` looked.
+    seek
+        Lets `readinto` go on from a position of that file.
     readinto
         Reads what is there into a buffer, at least one byte, and returns how many; 0 at the end.
 
@@ -70,10 +71,14 @@ class Input:
         self.path: str | None = None
         self.whole: memoryview | None = None
         self.size: int | None = None
+        self.descriptor: int | None = None
+        self.seek: Callable[[int], object] | None = None
         self.compression: str | None = None
         self._opened: Any = None
         self._last_tell = 0
         self._decompressed: Decompressed | None = None
+        self._seen = b""
+        self._looked = False
         if isinstance(source, (bytes, bytearray, memoryview)):
             self.whole = memoryview(source).cast("B")
             self.size = len(self.whole)
@@ -92,41 +97,45 @@ class Input:
             self._tune(stream.fileno(), stream)
 
     def open_compressed(self) -> None:
-        """Look at the first bytes, and decompress what follows if they say so.
+        """Decompress all that `readinto` gives, if the first bytes say so."""
+        seen = self.look()
+        self.readinto = _preceded(seen, self.readinto) if seen else self.readinto
+
+    def look(self) -> bytes:
+        """Look at the first bytes, and decompress all if they say so; else return them: `readinto` goes on after them.
+
+        An interrupt loses nothing: it may be called again.
 
         Raises
         ------
         FormatError
             The package that decompresses them is not installed.
         """
+        if self._looked:
+            return self._seen
         if self.whole is not None:
             kind = kind_of(bytes(self.whole[:MAGIC_SIZE]))
             if kind is not None:
                 self._decompress(kind, _reading(io.BytesIO(self.whole)))
-            return
-        raw = self.readinto
-        head = b""
-        while len(head) < MAGIC_SIZE:
-            part = memoryview(bytearray(MAGIC_SIZE - len(head)))
-            try:
-                got = raw(part)
-            except BaseException:
-                self.readinto = _preceded(head, raw)  # what was read already comes again
-                raise
-            if got == 0:
-                break
-            head += part[:got]
-        kind = kind_of(head)
-        if kind is None:
-            self.readinto = _preceded(head, raw)
         else:
-            self._decompress(kind, _preceded(head, raw))
+            while len(self._seen) < MAGIC_SIZE:
+                part = memoryview(bytearray(MAGIC_SIZE - len(self._seen)))
+                got = self.readinto(part)
+                if got == 0:
+                    break
+                self._seen += part[:got]
+            kind = kind_of(self._seen)
+            if kind is not None:
+                self._decompress(kind, _preceded(self._seen, self.readinto))
+                self._seen = b""
+        self._looked = True
+        return self._seen
 
     def _decompress(self, kind: str, readinto: Callable[[memoryview], int]) -> None:
         self._decompressed = Decompressed(kind, readinto, self.name)
         self.compression = kind
         self.readinto = self._decompressed.readinto
-        self.whole = self.size = None
+        self.whole = self.size = self.descriptor = self.seek = None
 
     @property
     def trouble(self) -> str | None:
@@ -140,6 +149,8 @@ class Input:
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         elif stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - stream.tell())
+            if stream is self._opened and isinstance(stream, io.FileIO):
+                self.descriptor, self.seek = descriptor, stream.seek
 
     def consumed(self, position: int) -> int:
         """Return how many bytes of the source as it is stored were read, `position` being where the reader is in it."""
@@ -260,71 +271,6 @@ def _blocking(stream: Any) -> bool:
         return os.get_blocking(stream.fileno())
     except (AttributeError, OSError, ValueError):
         return False
-
-
-_AHEAD_BYTES = 1 << 20
-_AHEAD_BUFFERS = 3
-
-
-class ReadAhead:
-    """A thread that reads on into other buffers while what it read before is worked on.
-
-    Reading and what it works with hold no lock of Python's for most of their time, so the two share two processors.
-
-    Parameters
-    ----------
-    readinto
-        As `Input.readinto`.
-    headroom
-        Bytes to leave free at the start of each buffer.
-
-    Attributes
-    ----------
-    buffers
-        The buffers.
-    get
-        Waits for the next one filled: its number, and how many bytes are in it, 0 at the end, or the error that reading
-        met.
-    """
-
-    def __init__(self, readinto: Callable[[memoryview], int], headroom: int) -> None:
-        self.buffers = [aligned(headroom + _AHEAD_BYTES) for _ in range(_AHEAD_BUFFERS)]
-        self._free: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        ready: queue.SimpleQueue[tuple[int, int | BaseException]] = queue.SimpleQueue()
-        self.get = ready.get
-        for number in range(_AHEAD_BUFFERS):
-            self._free.put(number)
-        rooms = [buffer[headroom:] for buffer in self.buffers]
-        # The thread knows nothing of this object, and ends with it.
-        self._stop = weakref.finalize(self, self._free.put, None)
-        self._thread = threading.Thread(target=_read_on, args=(readinto, rooms, self._free, ready), daemon=True)
-        self._thread.start()
-
-    def give_back(self, number: int) -> None:
-        """Let a buffer be filled again."""
-        self._free.put(number)
-
-    def close(self) -> None:
-        """End the thread."""
-        self._stop()
-        self._thread.join()
-
-
-def _read_on(
-    readinto: Callable[[memoryview], int],
-    rooms: list[memoryview],
-    free: queue.SimpleQueue[int | None],
-    ready: queue.SimpleQueue[tuple[int, int | BaseException]],
-) -> None:
-    while (number := free.get()) is not None:
-        try:
-            got = readinto(rooms[number])
-        except BaseException as error:  # noqa: BLE001 - raised again where the bytes are waited for
-            ready.put((number, error))
-            return
-        ready.put((number, got))
-        if got == 0:
-            return
 
 
 def aligned(size: int) -> memoryview:

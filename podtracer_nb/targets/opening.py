@@ -2,7 +2,8 @@
 
 Process ids are used again. So ``/proc/PID`` is opened once as a directory, and everything is read through that
 descriptor, which never turns into another process's: its start time, and for a pod's process its control group, which
-must name the container and the pod, before the namespaces are opened and after.
+must name the container and the pod, before the namespaces are opened and after. Its /etc/resolv.conf is opened with
+them, because a tool that runs with our files can look names up as the pod does only when it is given that.
 
 Opening another's namespace needs CAP_SYS_PTRACE (ptrace(2), PTRACE_MODE_READ_FSCREDS). Where this process lacks it,
 `open_through` has the same done by a process that the launcher starts, which hands the descriptors over (unix(7),
@@ -12,9 +13,11 @@ SCM_RIGHTS).
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -29,6 +32,7 @@ __all__ = ["Opened", "Refused", "Wanted", "open_namespaces", "open_through"]
 
 _LARGEST = 1 << 16
 _SECONDS = 10.0
+_LINKS = 40  # MAXSYMLINKS of the kernel
 # The package's own folder first, and nothing of the user's: the program holds capabilities.
 _PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); from podtracer_nb.targets import opening; opening.serve()"
 
@@ -66,10 +70,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Opened:
-    """Open descriptors by kind; the node's own network, as (st_dev, st_ino), where it may be looked at."""
+    """Open descriptors by kind; the node's own network, as (st_dev, st_ino), where it may be looked at.
+
+    `resolver` is an open descriptor of the process's /etc/resolv.conf, None where that cannot be opened.
+    """
 
     fds: dict[str, int]
     node_net: tuple[int, int] | None = None
+    resolver: int | None = None
 
 
 class Refused(Exception):
@@ -92,7 +100,9 @@ def open_namespaces(wanted: Wanted) -> Opened:
     --------
     >>> opened = open_namespaces(Wanted(os.getpid(), None, ("net",)))
     >>> os.close(opened.fds["net"])
+    >>> opened.resolver is None or os.close(opened.resolver)
     """
+    resolver = None
     with ExitStack() as opened:
         try:
             directory = os.open(f"{wanted.proc}/{wanted.pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -102,6 +112,9 @@ def open_namespaces(wanted: Wanted) -> Opened:
                 for kind in wanted.kinds:
                     fds[kind] = os.open(f"ns/{kind}", os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
                     opened.callback(os.close, fds[kind])
+                resolver = _open_resolver(directory)
+                if resolver is not None:
+                    opened.callback(os.close, resolver)
                 _verified(directory, replace(wanted, start_time=before))
             finally:
                 os.close(directory)
@@ -112,7 +125,7 @@ def open_namespaces(wanted: Wanted) -> Opened:
         except PermissionError:
             raise Refused("privilege") from None
         opened.pop_all()
-    return Opened(fds, _node_net(wanted.proc))
+    return Opened(fds, _node_net(wanted.proc), resolver)
 
 
 def _verified(directory: int, wanted: Wanted) -> int:
@@ -125,6 +138,58 @@ def _verified(directory: int, wanted: Wanted) -> int:
         if not procfs.in_container(groups, wanted.container, wanted.pods):
             raise Refused("another")
     return started
+
+
+def _open_resolver(directory: int) -> int | None:
+    """Open the resolv.conf of the process behind an open directory; None where there is none, or none for us."""
+    try:
+        with ExitStack() as opened:
+            root = os.open("root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=directory)
+            opened.callback(os.close, root)
+            found = _open_below(root, "etc/resolv.conf")
+            if not stat.S_ISREG(os.fstat(found).st_mode):
+                os.close(found)
+                return None
+            return found
+    except OSError:
+        return None
+
+
+def _open_below(root: int, path: str) -> int:
+    """Open a file of another root, links in it followed there and never here: path_resolution(7).
+
+    The kernel would follow an absolute link from our own root, and so would show a pod's tools any file of ours that
+    the pod makes a link to. openat2(2) with RESOLVE_IN_ROOT does this as well, from Linux 5.6 on.
+    """
+    names, line, links = path.split("/"), [os.dup(root)], 0
+    try:
+        while names:
+            name = names.pop(0)
+            if name in ("", "."):
+                continue
+            if name == "..":
+                if len(line) > 1:
+                    os.close(line.pop())
+                continue
+            entry = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=line[-1])
+            line.append(entry)
+            if stat.S_ISLNK(os.fstat(entry).st_mode):
+                target = os.readlink(b"", dir_fd=entry).decode("utf-8", errors="surrogateescape")
+                os.close(line.pop())
+                links += 1
+                if links > _LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+                while target.startswith("/") and len(line) > 1:
+                    os.close(line.pop())
+                names = [*target.split("/"), *names]
+            elif not names:
+                # What a path names may be made another before it is opened; without a link to follow it stays inside.
+                flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+                return os.open(name, flags, dir_fd=line[-2])
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    finally:
+        for each in line:
+            os.close(each)
 
 
 def _use_sandbox(fds: dict[str, int], wanted: Wanted, opened: ExitStack) -> None:
@@ -174,7 +239,7 @@ def open_through(launcher: Sequence[str], wanted: Wanted) -> Opened:
             ours.settimeout(_SECONDS)
             ours.sendall(json.dumps(asdict(wanted)).encode())
             ours.shutdown(socket.SHUT_WR)
-            data, fds, _, _ = socket.recv_fds(ours, _LARGEST, len(wanted.kinds))
+            data, fds, _, _ = socket.recv_fds(ours, _LARGEST, len(wanted.kinds) + 1)
         except (BrokenPipeError, ConnectionError, TimeoutError):
             data, fds = b"", []
         finally:
@@ -186,7 +251,8 @@ def open_through(launcher: Sequence[str], wanted: Wanted) -> Opened:
     for descriptor in fds:
         os.set_inheritable(descriptor, False)
     node = answer["node_net"]
-    return Opened(dict(zip(answer["kinds"], fds, strict=True)), (node[0], node[1]) if node else None)
+    resolver = fds.pop() if answer["resolver"] else None
+    return Opened(dict(zip(answer["kinds"], fds, strict=True)), (node[0], node[1]) if node else None, resolver)
 
 
 def serve() -> None:
@@ -200,6 +266,7 @@ def serve() -> None:
         except Refused as refusal:
             connection.sendall(json.dumps({"refused": refusal.reason}).encode())
             return
-        answer = {"kinds": list(opened.fds), "node_net": opened.node_net}
-        socket.send_fds(connection, [json.dumps(answer).encode()], list(opened.fds.values()))
+        last = [] if opened.resolver is None else [opened.resolver]
+        answer = {"kinds": list(opened.fds), "node_net": opened.node_net, "resolver": bool(last)}
+        socket.send_fds(connection, [json.dumps(answer).encode()], [*opened.fds.values(), *last])
         connection.recv(1)  # until they are taken: the other end closes

@@ -6,6 +6,7 @@ restarts inside its sandbox keeps the namespace, and so do we.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 from collections.abc import Iterable
@@ -24,6 +25,9 @@ __all__ = ["KINDS", "Pin", "pin"]
 
 #: The namespaces that can be asked for, in the order in which they are opened.
 KINDS = ("net", "uts", "ipc", "pid", "mnt")
+
+# Bytes of a resolv.conf that are read: it becomes one word of a command line, of which Linux takes 128 KiB.
+_RESOLVER = 1 << 15
 
 # nsenter(1)'s own words for the kinds.
 _OPTIONS = {"user": "--user", "net": "--net", "uts": "--uts", "ipc": "--ipc", "pid": "--pid", "mnt": "--mount"}
@@ -50,6 +54,9 @@ class Pin:
         What the user should know of it, a line each: that the target has this machine's own network, for instance.
     launcher
         Words before a program that is to enter: those that give it the capabilities, where we have not got them.
+    resolver
+        The text of the target's own /etc/resolv.conf; of a network namespace by name, that of ip-netns(8). None where
+        there is none that can be read.
     """
 
     def __init__(
@@ -63,6 +70,7 @@ class Pin:
         self.entered = tuple(kind for kind in fds if self.identity[kind] != procfs.own_namespace(kind))
         self.launcher = launcher() if self.entered and "user" not in self.entered else ()
         self.notices: tuple[str, ...] = ()
+        self.resolver: str | None = None
 
     @property
     def nsenter(self) -> list[str]:
@@ -146,7 +154,7 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
                     f"{target.label} is a network namespace and has no {', '.join(set(wanted) - {'net'}) or 'other'}: "
                     "leave --ns out, or name a process of it with --pid"
                 )
-            found = Opened({"net": _open_file(target, target.netns_path)})
+            found = Opened({"net": _open_file(target, target.netns_path)}, resolver=_of_netns(target.netns_path))
         elif target.source == "kubernetes":
             place = container.locate(target, wanted)
             notices = place.notes
@@ -165,6 +173,7 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
         fds = found.fds
         for kind in fds:
             opened.callback(os.close, fds[kind])
+        resolver = _text(found.resolver)
         for kind in wanted:
             if procfs.namespace_type(fds[kind]) != kind:
                 raise TargetError(
@@ -172,6 +181,7 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
                 )
         _add_user_namespace(target, fds, opened)
         held = Pin(target, wanted, fds, process)
+        held.resolver = resolver
         held.notices = (*_network_notices(held, found.node_net), *notices)
         opened.pop_all()
         return held
@@ -209,6 +219,25 @@ def _network_notices(held: Pin, node_net: tuple[int, int] | None) -> tuple[str, 
             f"{'the node' if nodes else 'this notebook'}'s: not entered; list the pods again"
         )
     return (f"pod {target.label} is this notebook's own",) if ours else ()
+
+
+def _of_netns(path: Path) -> int | None:
+    """Open the resolv.conf that `ip netns exec` would put in place: ip-netns(8)."""
+    with contextlib.suppress(OSError):
+        return os.open(f"/etc/netns/{path.name}/resolv.conf", os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    return None
+
+
+def _text(descriptor: int | None) -> str | None:
+    """Read a resolv.conf to its end, as far as any is long, and close it."""
+    if descriptor is None:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        try:
+            data = file.read(_RESOLVER)
+        except OSError:
+            return None
+    return data.replace(b"\0", b"").decode("utf-8", errors="replace")
 
 
 def _checked_kinds(kinds: Iterable[str]) -> tuple[str, ...]:

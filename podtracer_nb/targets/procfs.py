@@ -139,8 +139,14 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether this very process still exists."""
-        return start_time(self.pid, Path(self.proc)) == self.start_time
+        """Whether this very process still runs; one that only waits to be reaped has no namespaces any more."""
+        try:
+            stat = Path(self.proc, str(self.pid), "stat").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+        # proc(5): the command in parentheses may itself hold parentheses; the state follows it.
+        state = stat.rpartition(b")")[2].split()[0]
+        return _start_time_in(stat) == self.start_time and state not in (b"Z", b"X")
 
 
 def namespace_type(descriptor: int) -> str | None:

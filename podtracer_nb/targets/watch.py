@@ -1,5 +1,7 @@
 """Watches the pods that tools run in: a pinned namespace outlives its pod, and then nobody speaks in it any more.
 
+A process of this machine that was named takes its target with it when it ends, as the demo's pods do.
+
 A pod that is deleted loses its processes. So the process that was pinned is looked at twice a second, which costs the
 API nothing; only when it is gone the API is asked. A container that restarts inside its sandbox keeps the namespace; a
 new sandbox, or another pod of the same name, has another one.
@@ -14,7 +16,9 @@ from types import TracebackType
 from typing import Self
 
 from podtracer_nb.errors import ClusterError, PodtracerError, PrivilegeError, TargetError
+from podtracer_nb.targets import procfs
 from podtracer_nb.targets.pin import Pin, pin
+from podtracer_nb.targets.procfs import Process
 from podtracer_nb.targets.target import Target
 
 __all__ = ["Watch", "departed"]
@@ -28,7 +32,7 @@ class _Watched:
 
     def __init__(self, held: Pin) -> None:
         self.pin = held
-        self.process = held.process
+        self.process = held.process or _of_this_machine(held)
         self.rest = 0.0
 
     def gone(self) -> str:
@@ -37,7 +41,9 @@ class _Watched:
             return ""
         target, now = self.pin.target, None
         if target.cluster is None:
-            return ""
+            if self.pin.process is None:
+                return f"{target.label}: its process {target.pid} has ended"
+            return self._without_api()
         try:
             now = target.cluster.pod(target.namespace, target.pod)
         except (ClusterError, PrivilegeError):  # asked again later
@@ -46,6 +52,16 @@ class _Watched:
             return why
         # Where its container does not run, it waits for its restart.
         return self._restarted(now) if now is not None and target.container in now.container_ids else ""
+
+    def _without_api(self) -> str:
+        """Tell by the node's processes alone: a tracer's agent has no API to ask."""
+        target = self.pin.target
+        proc = procfs.host_proc()
+        found = procfs.find_container(None, target.cgroup_uids, proc)
+        if found is None:
+            return f"pod {target.label} has no process on its node any more: the recording ends there"
+        self.process = Process(found[0], found[1], str(proc))
+        return ""
 
     def _restarted(self, now: Target) -> str:
         """Take the new process for the old one if it is in the pinned namespace; otherwise return why it is not."""
@@ -59,6 +75,11 @@ class _Watched:
         except PodtracerError:
             self.process = None  # nobody can tell any more
         return ""
+
+
+def _of_this_machine(held: Pin) -> Process | None:
+    target = held.target
+    return Process(target.pid, target.start_time) if target.pid and target.start_time else None
 
 
 def _departure(target: Target, now: Target | None) -> str:
@@ -78,13 +99,14 @@ class Watch:
     Parameters
     ----------
     pins
-        What is watched; pins that are no cluster pod's network are passed over.
+        What is watched; pins without a network or a process (a named namespace) are passed over.
     gone
         Called once for a pin whose pod is gone, with the pin and a line that says why.
     """
 
     def __init__(self, pins: Sequence[Pin], gone: Callable[[Pin, str], None]) -> None:
-        self._watched = [_Watched(held) for held in pins if held.process is not None and "net" in held.kinds]
+        watched = [_Watched(held) for held in pins if "net" in held.kinds]
+        self._watched = [each for each in watched if each.process is not None]
         self._gone = gone
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None

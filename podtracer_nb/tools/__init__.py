@@ -5,10 +5,14 @@ How its argv is made fit for machines, and how its output becomes a frame; `run`
 
 from podtracer_nb.tools.api import pods, read_pcap, run, run_together, tracers
 from podtracer_nb.tools.diagnosis import doctor
+from podtracer_nb.tools.held import Held, changes, hold, undo_all
+from podtracer_nb.tools.impairment import impair
 from podtracer_nb.tools.large import read_parquet, scan, to_parquet
+from podtracer_nb.tools.live import LiveCapture, LiveStats, capture, captures
 from podtracer_nb.tools.registry import list_tools
 from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session, Task
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
+from podtracer_nb.tools.throughput import iperf3
 from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant
 
 __all__ = [
@@ -16,7 +20,10 @@ __all__ = [
     "Change",
     "Column",
     "Command",
+    "Held",
     "Job",
+    "LiveCapture",
+    "LiveStats",
     "Options",
     "Parsed",
     "Progress",
@@ -27,7 +34,13 @@ __all__ = [
     "Tool",
     "Unreadable",
     "Variant",
+    "capture",
+    "captures",
+    "changes",
     "doctor",
+    "hold",
+    "impair",
+    "iperf3",
     "list_tools",
     "pods",
     "read_parquet",
@@ -37,4 +50,5 @@ __all__ = [
     "scan",
     "to_parquet",
     "tracers",
+    "undo_all",
 ]

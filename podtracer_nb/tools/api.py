@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from podtracer_nb import execution, targets
-from podtracer_nb.errors import CaptureError, InputError, PodtracerError
+from podtracer_nb.errors import InputError, PodtracerError
+from podtracer_nb.tools.large import spoken
 from podtracer_nb.tools.session import Job, Progress, Session, Task
-from podtracer_nb.tools.tool import Options
+from podtracer_nb.tools.tool import Change, Options
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,12 +46,16 @@ def open_session(
     text: bool = False,
     parse: str | None = None,
     every: float | None = None,
+    engine: str | None = None,
     allow_change: bool = False,
     via: str | None = None,
     image: str | None = None,
     tracer_namespace: str | None = None,
+    hold: float | None = None,
+    change: Change | None = None,
+    keep: bool = True,
 ) -> Session[object]:
-    """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run`."""
+    """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run` and `hold`."""
     for _, args in commands:
         if isinstance(args, str) or not all(isinstance(word, str) for word in args):
             raise InputError("args is a list of words: ['-i', 'eth0', '-c', '5'], not one string, and no numbers")
@@ -70,6 +75,8 @@ def open_session(
             raise InputError(f"{name}={word!r} has to be text")
     if via not in (None, "here", "job"):
         raise InputError(f"via={via!r} is neither 'here' nor 'job'")
+    if engine not in (None, "ring", "tcpdump"):
+        raise InputError(f"engine={engine!r} is neither 'ring' nor 'tcpdump'")
     if isinstance(ns, str):
         ns = ns.split(",")
     named = (pod,) if isinstance(pod, str) else tuple(pod or ())
@@ -89,9 +96,9 @@ def open_session(
         context=context,
         kubeconfig=os.fspath(kubeconfig) if kubeconfig is not None else None,
     )
-    options = Options(filter, interface, count, snaplen, text, parse)
+    options = Options(filter, interface, count, snaplen, text, parse, engine=engine if engine != "tcpdump" else None)
     return Session(
-        [Task(tool, tuple(args), options, every) for tool, args in commands],
+        [Task(tool, tuple(args), options, every, change) for tool, args in commands],
         chosen,
         kinds=tuple(ns),
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
@@ -99,6 +106,8 @@ def open_session(
         allow_change=allow_change,
         via=via,
         placement=execution.Placement(tracer_namespace, image),
+        hold=hold,
+        keep=keep,
     )
 
 
@@ -140,6 +149,7 @@ def run(
     text: bool = False,
     parse: str | None = None,
     every: float | None = None,
+    engine: str | None = None,
     allow_change: bool = False,
     via: str | None = None,
     image: str | None = None,
@@ -180,6 +190,8 @@ def run(
     every
         Seconds between two samples: the tool is run again and again until `timer` or `count`, and the frame has all
         samples' rows, with `sample_time` and each counter's rate.
+    engine
+        What captures for tcpdump: `tcpdump` itself, or `ring`, which loses no packet where tcpdump does.
     allow_change
         Let a tool alter the target (`ip addr add`, `sysctl -w`), which is refused otherwise.
     via
@@ -239,6 +251,7 @@ def run(
         text=text,
         parse=parse,
         every=every,
+        engine=engine,
         allow_change=allow_change,
         via=via,
         image=image,
@@ -486,25 +499,7 @@ def read_pcap(
     from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born with `df.podtrace`
     from podtracer_nb import packets
 
-    if count is not None and count < 1:
-        raise InputError(f"count={count!r} has to be greater than 0")
-    try:
-        return packets.read(
-            source,
-            count=count,
-            columns=columns,
-            layers=layers,
-            decap=decap,
-            resync=resync,
-            filter=filter,
-            start=start,
-            stop=stop,
-            sample=sample,
-            seed=seed,
-        )
-    except packets.FormatError as error:
-        raise CaptureError(str(error)) from error
-    except ValueError as error:
-        raise InputError(str(error)) from error
-    except OSError as error:
-        raise CaptureError(f"{error.filename or repr(source)}: {error.strerror}") from error
+    with spoken(source):
+        selection = packets.Selection(filter, start, stop, sample, seed)
+        choice = packets.Choice(count, columns, layers, decap, resync, selection)
+        return packets.read(source, **choice.keywords())

@@ -14,6 +14,7 @@ from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born wi
 from podtracer_nb import packets
 from podtracer_nb.errors import CaptureError, InputError, ToolFailed
 from podtracer_nb.targets import Pin, departed
+from podtracer_nb.tools.inside import resolver
 from podtracer_nb.tools.lines import Lines
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import Series, samples
@@ -21,10 +22,10 @@ from podtracer_nb.tools.session import Counted, Job, last_line
 from podtracer_nb.tools.table import Parsed, Text, Unreadable, united
 from podtracer_nb.tools.tool import Options
 
-__all__ = ["made", "merge", "read_job", "settle", "table"]
+__all__ = ["EMPTY", "constant", "made", "merge", "read_job", "settle", "table"]
 
 # A classic pcap's header (pcap-savefile(5)): what a capture that ended before its first byte would have begun with.
-_EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
+EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
 
 
 def read_job(job: Job) -> pd.DataFrame:
@@ -67,8 +68,13 @@ def settle(job: Job) -> dict[str, Any]:
             provenance,
         )
     if failed:
+        known = (job.command.diagnose or job.tool.diagnose)(job.run.stderr)
+        if known is not None and not status.bytes:
+            raise known
         line = f"{job.tool.name} ended with exit status {status.exit_code}"
-        said = last_line(job.run.stderr) if job.run.stderr.strip() else ""
+        # A note of ours among the tool's words is told by itself.
+        words = "\n".join(each for each in job.run.stderr.splitlines() if not each.startswith(resolver.NOTE))
+        said = str(known) if known else last_line(words) if words.strip() else ""
         provenance["notes"].append(f"{line}: {said}" if said else line)
     if status.signal and status.reason == "exit" and not job.interrupted:
         provenance["notes"].append(f"{job.tool.name} was killed by signal {status.signal}")
@@ -86,7 +92,7 @@ def _packets(job: Job) -> pd.DataFrame:
         status = job.run.wait()
         if status.bytes:
             raise ToolFailed(f"{job.tool.name} wrote what is no capture: {error}", str(job.recording)) from error
-        return packets.read(_EMPTY)
+        return packets.read(EMPTY)
 
 
 def _table(job: Job) -> pd.DataFrame:
@@ -95,9 +101,18 @@ def _table(job: Job) -> pd.DataFrame:
     if parse is None:
         return _lines(job)
     counted = job.count = Counted()
-    for output in job.run.events():
-        counted.bytes += len(output.data)
+    gathering = job.command.gather() if job.command.gather is not None else None
+    try:
+        for output in job.run.events():
+            counted.bytes += len(output.data)
+            if gathering is not None and output.stream == "stdout":
+                gathering.add(output.data)
+        gathered = gathering.parsed() if gathering is not None else None
+    except Unreadable:
+        gathered = None  # the whole is read once more below, and says what it is
     status = job.run.wait()
+    if gathered is not None:
+        return made(gathered)
     text = Text(
         job.task.arguments,
         job.recording.read_bytes().decode("utf-8", errors="replace"),
@@ -131,10 +146,11 @@ def made(parsed: Parsed) -> pd.DataFrame:
     table, rows = parsed.tables[0]
     frame = table.frame(rows)
     frame.attrs["podtracer"] = {
-        "table": {"name": table.name, "key": list(table.key)},
+        "table": {"name": table.name, "key": [name for name in table.key if name in frame]},
         "units": {each.name: each.unit for each in table.columns if each.unit and each.name in frame},
         "tables": [each.name for each, _ in parsed.tables],
         "facts": dict(parsed.facts),
+        "notes": list(parsed.notes),
     }
     return frame
 
@@ -215,8 +231,8 @@ def merge(frames: Sequence[pd.DataFrame], jobs: Sequence[Job]) -> pd.DataFrame:
     united(parts)
     nodes = [job.target.node for job in jobs]
     for part, label, node in zip(parts, labels, nodes, strict=True):
-        part.insert(0, "target", _constant(label, labels, len(part)))
-        part.insert(1, "node", _constant(node, nodes, len(part)))
+        part.insert(0, "target", constant(label, labels, len(part)))
+        part.insert(1, "node", constant(node, nodes, len(part)))
         part.attrs = {}
     times = [name for name in ("sample_time", "time") if all(name in part.columns for part in parts)]
     merged = pd.concat(parts, ignore_index="time" not in times)
@@ -226,7 +242,8 @@ def merge(frames: Sequence[pd.DataFrame], jobs: Sequence[Job]) -> pd.DataFrame:
     return merged
 
 
-def _constant(value: str, values: Sequence[str], rows: int) -> Any:
+def constant(value: str, values: Sequence[str], rows: int) -> Any:
+    """Return a category column that has one of some values in all its rows."""
     return pd.Categorical([value], categories=list(dict.fromkeys(values))).repeat(rows)
 
 
@@ -255,10 +272,19 @@ def _combined(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str
         "drops": drops,
         "notes": list(dict.fromkeys(note for one in each for note in one["notes"])),
         "stderr": "".join(one["stderr"] for one in each)[-2000:],
-        **{word: first[word] for word in ("parse", "every", "change", "table", "tables", "units") if word in first},
+        **{word: first[word] for word in ("parse", "every", "engine", "table", "tables", "units") if word in first},
+        **_changes(each),
         **_apart("capture", "captures", each),
         **_facts(each, labels),
     }
+
+
+def _changes(each: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return what was altered: one change where it is the same everywhere, a list where the undo or the end differ."""
+    found = [one["change"] for one in each if "change" in one]
+    if not found:
+        return {}
+    return {"change": found[0]} if all(one == found[0] for one in found) else {"changes": found}
 
 
 def _facts(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str, Any]:

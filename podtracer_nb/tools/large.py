@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import functools
 import glob
@@ -17,6 +18,7 @@ from podtracer_nb.tools.bar import Bar
 if TYPE_CHECKING:
     import pandas as pd
 
+    from podtracer_nb.packets import Choice
     from podtracer_nb.packets.parquet import Progress, Written
 
 __all__ = ["read_parquet", "scan", "spoken", "to_parquet"]
@@ -60,9 +62,9 @@ def to_parquet(
     """Write a capture of any size into a folder of Parquet files, in constant memory.
 
     The folder can be read by pandas, DuckDB, Polars and Dask; `part-000000.parquet` in it has no rows but what is known
-    of the capture, the others 1,048,576 rows each in row groups of 262,144. A part gets its name when it is whole, so
-    an interrupt, an error or a full disk leaves valid files only, with all that was read until then but what the disk
-    did not take.
+    of the capture, the others up to 1,048,576 rows each in row groups of up to 262,144. A part gets its name when it is
+    whole, so an interrupt, an error or a full disk leaves valid files only, with all that was read until then but what
+    the disk did not take.
 
     Parameters
     ----------
@@ -100,29 +102,19 @@ def to_parquet(
     ...     podtracer_nb.to_parquet(header, folder).packets
     0
     """
-    from podtracer_nb.packets import parquet
+    from podtracer_nb.packets import Choice, Selection, parquet
 
-    if count is not None and count < 1:
-        raise InputError(f"count={count!r} has to be greater than 0")
     bar = Bar(f"{_name(source)} → {folder}") if progress is None or progress is True else None
     told = bar if bar is not None else progress or None
     try:
         with spoken(source):
+            choice = Choice(count, columns, layers, decap, resync, Selection(filter, start, stop, sample, seed))
             return parquet.write(
                 source,
                 folder,
                 overwrite=overwrite,
                 progress=told,  # type: ignore[arg-type]  # not True here
-                count=count,
-                columns=columns,
-                layers=layers,
-                decap=decap,
-                resync=resync,
-                filter=filter,
-                start=start,
-                stop=stop,
-                sample=sample,
-                seed=seed,
+                **choice.keywords(),
             )
     except CaptureError as error:
         cause = error.__cause__
@@ -257,17 +249,15 @@ def scan(
     except ImportError:
         raise PackageMissing("scan needs Dask, which is not installed: pip install 'podtracer-nb[large]'") from None
     from podtracer_nb.analysis import dask_accessor as _accessor  # noqa: F401  Dask frames are born with `.podtrace`
-    from podtracer_nb.packets import Selection, parquet
+    from podtracer_nb.packets import Choice, Selection, parquet
 
-    selection = {"filter": filter, "start": start, "stop": stop, "sample": sample, "seed": seed}
-    ways = {"layers": layers, "decap": decap, "resync": resync}
     with spoken(source):
-        chosen = bool(Selection(**selection))
+        choice = Choice(None, columns, layers, decap, resync, Selection(filter, start, stop, sample, seed))
     files = _files(source)
     if any(_is_parquet(file) for file in files):
         if not all(_is_parquet(file) for file in files):
             raise InputError("captures and Parquet together: scan one kind at a time")
-        if chosen or any(ways.values()):
+        if choice.selection or choice.layers or choice.decap or choice.resync:
             raise InputError("Parquet has its rows already: choose them with the DataFrame's own words, or by columns=")
         read: Callable[[str], pd.DataFrame] = functools.partial(
             read_parquet, columns=list(columns) if columns is not None else None
@@ -279,20 +269,20 @@ def scan(
             raise InputError(f"no column {missing[0]!r}; the Parquet has {', '.join(empty.columns)}")
         empty = _with_text_categories(empty if columns is None else empty[list(columns)])
     else:
-        read = functools.partial(_read_capture, keywords={**selection, **ways, "columns": columns})
-        empty = _read_capture(files[0], {**ways, "columns": columns}, rows=False)
+        read = functools.partial(_read_capture, choice=choice)
+        empty = _read_capture(files[0], dataclasses.replace(choice, selection=Selection()), rows=False)
         empty = empty.drop(columns="comment", errors="ignore") if columns is None else empty
         read = functools.partial(_with_columns, read, tuple(empty.columns))
     unknown = clear_known_categories(empty)  # type: ignore[no-untyped-call]  # Dask's
     return dd.from_map(read, files, meta=unknown)  # type: ignore[no-untyped-call]
 
 
-def _read_capture(path: str, keywords: dict[str, Any], rows: bool = True) -> pd.DataFrame:
+def _read_capture(path: str, choice: Choice, rows: bool = True) -> pd.DataFrame:
     """Read one partition: on whatever worker, which has to be told of the accessor too; or its columns only."""
     from podtracer_nb import analysis as _accessor  # noqa: F401
     from podtracer_nb import packets
 
-    with spoken(path), packets.Reader(path, threads=1, **keywords) as reader:
+    with spoken(path), packets.Reader(path, threads=1, **choice.keywords()) as reader:
         if rows:
             return reader.read_all().frame()
         reader.begin()

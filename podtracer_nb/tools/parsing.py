@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import io
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools.table import Parsed, Row, Table, Text, Unreadable
 from podtracer_nb.tools.tool import Command, Options, refuse_capture_options
 
-__all__ = ["FORMATS", "command", "jc_rows", "json_rows"]
+__all__ = ["FORMATS", "command", "flat", "jc_rows", "json_rows", "known_form"]
 
 _ROWS = Table("rows")
 
@@ -65,6 +66,41 @@ def _row(value: Any) -> Row:
     return value if isinstance(value, dict) else {"value": value}
 
 
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return an object's members as one row: those of a member that is an object itself carry its name in front.
+
+    Examples
+    --------
+    >>> flat({"dev": "eth0", "stats64": {"rx": {"bytes": 5}}, "flags": ["UP"], "no-carrier": True})
+    {'dev': 'eth0', 'stats64_rx_bytes': 5, 'flags': ['UP'], 'no_carrier': True}
+    """
+    row: dict[str, Any] = {}
+    for name, each in value.items():
+        word = prefix + re.sub(r"\W+", "_", name).strip("_")
+        if isinstance(each, Mapping):
+            row.update(flat(each, f"{word}_"))
+        else:
+            row[word] = each
+    return row
+
+
+@contextlib.contextmanager
+def known_form() -> Iterator[None]:
+    """Say that JSON has a form we do not know, where the code inside finds it so.
+
+    Examples
+    --------
+    >>> with known_form():
+    ...     [each["name"] for each in json_rows('[{"nom": 1}]')]
+    Traceback (most recent call last):
+    podtracer_nb.tools.table.Unreadable: its JSON has another form than we know (KeyError: 'name')
+    """
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise Unreadable(f"its JSON has another form than we know ({type(error).__name__}: {error})") from error
+
+
 def _json_lines(text: str) -> list[Row]:
     return [row for line in text.splitlines() if line.strip() for row in json_rows(line)]
 
@@ -112,7 +148,8 @@ def jc_rows(name: str, text: str) -> list[Row]:
         # jc's parsers raise whatever their code happens to meet.
         raise Unreadable(f"jc's parser {name} fails: {type(error).__name__}: {error}") from error
     rows = [_row(each) for each in (value if isinstance(value, list) else [value] if value else [])]
-    if not rows:
+    if not any(each not in (None, "", [], {}) for row in rows for each in row.values()):
+        # Some of them give an object whose members are all empty.
         raise Unreadable(f"jc's parser {name} finds nothing in it")
     return rows
 

@@ -204,7 +204,7 @@ class Series:
         self._tables = tuple(dict.fromkeys((*self._tables, *(table.name for table, _ in parsed.tables))))
         for table, rows in parsed.tables:
             if self._name in (None, table.name):
-                return table, rows
+                return table, rows if isinstance(rows, Sequence) else rows.to_dict("records")
         return Table(str(self._name)), ()
 
     def _flush(self) -> None:

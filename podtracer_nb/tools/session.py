@@ -6,12 +6,13 @@ every tool to stop and then goes on waiting: what was captured is read to its en
 
 from __future__ import annotations
 
-import os
+import shlex
 import shutil
 import subprocess
+import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ALL_COMPLETED, FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -21,6 +22,8 @@ from typing import Any, Generic, Protocol, Self, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, TargetError, ToolFailed, ToolNotFound
+from podtracer_nb.tools import holding
+from podtracer_nb.tools.inside import resolver
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import sampled
 from podtracer_nb.tools.tool import Change, Command, Options, Tool
@@ -39,6 +42,7 @@ ENDINGS = {
 }
 _TICK = 0.25  # seconds between two reports of progress
 _REPORT = 2.0  # seconds between two questions for a tool's own counters, at the least
+_LISTENS = 5.0  # seconds in which a capture should have begun
 _CHECK = 10.0  # seconds that a check of the argv may take
 
 
@@ -55,12 +59,15 @@ class Task:
     every
         Seconds between two samples: it is run again and again, `options.count` times or until it is stopped. Beside
         other tasks, what runs until it is stopped is run once all the same.
+    change
+        What it alters, where that is known better than the tool could tell from its words.
     """
 
     tool: str
     arguments: tuple[str, ...] = ()
     options: Options = field(default_factory=Options)
     every: float | None = None
+    change: Change | None = None
 
 
 @dataclass(frozen=True)
@@ -121,6 +128,8 @@ class Job:
     pin: targets.Pin | execution.Elsewhere
     sampled: bool = False
     change: Change | None = None
+    held: bool = False
+    under: tuple[str, ...] = ()
     gone: str = ""
     count: Count = field(default_factory=Counted)
     interrupted: bool = False
@@ -132,6 +141,15 @@ class Job:
         if file is None or file.name == self.recording.name:
             return list(self.command.notes)
         return [note.replace(str(file), str(self.recording)) for note in self.command.notes]
+
+    def changed(self, exit_code: int | None = None) -> dict[str, Any]:
+        """Return what became of what it alters: made, undone, and how; empty where it alters nothing."""
+        if self.change is None:
+            return {}
+        if self.held:
+            return holding.outcome(self.recording, self.change)
+        output = self.recording.read_text(encoding="utf-8", errors="replace") if self.change.told else ""
+        return {**holding.described(self.change.after(output)), "made": exit_code == 0}
 
     def provenance(self, status: execution.Status) -> dict[str, Any]:
         """Return what this run was, small and JSON-able."""
@@ -153,11 +171,15 @@ class Job:
             "interrupted": self.interrupted,
             "drops": self.tool.summary(stderr),
             "stderr": stderr[-2000:],
-            **({"change": asdict(self.change)} if self.change else {}),
+            **({"change": self.changed(status.exit_code)} if self.change else {}),
             **({"parse": self.task.options.parse} if self.task.options.parse else {}),
+            **({"engine": self.task.options.engine} if self.task.options.engine else {}),
             "notes": [
                 *self._command_notes(),
                 *self.pin.notices,
+                *self.under,
+                *(line.removeprefix(resolver.NOTE) for line in stderr.splitlines() if line.startswith(resolver.NOTE)),
+                *(line.removeprefix(resolver.NOTE) for line in stderr.splitlines() if line.startswith(resolver.NOTE)),
                 *([self.gone] if self.gone else []),
             ],
         }
@@ -194,6 +216,10 @@ class Session(Generic[Result]):
         the tool's.
     allow_change
         Whether a tool may alter the target.
+    hold
+        Seconds after which what the tools altered is taken back, infinite for not before it is asked for; None: never.
+    keep
+        Whether recordings stay when the session is over.
     via
         `here` or `job` (a tracer pod on the target's node); None: here where the target is.
     placement
@@ -209,6 +235,8 @@ class Session(Generic[Result]):
         limits: execution.Limits | None = None,
         file: Path | None = None,
         allow_change: bool = False,
+        hold: float | None = None,
+        keep: bool = True,
         via: str | None = None,
         placement: execution.Placement | None = None,
     ) -> None:
@@ -221,7 +249,7 @@ class Session(Generic[Result]):
         self._opened = ExitStack()
         limits = limits or execution.Limits()
         tools = [find(task.tool) for task in tasks]
-        changes = [_change(tool, task, allow_change) for tool, task in zip(tools, tasks, strict=True)]
+        changes = [_change(tool, task, allow_change, hold=hold) for tool, task in zip(tools, tasks, strict=True)]
         try:
             places = self._places(chosen, kinds, via, placement or execution.Placement())
             pins = [held for held in places if isinstance(held, targets.Pin)]
@@ -229,30 +257,45 @@ class Session(Generic[Result]):
                 for tool in tools:
                     _installed(tool)
             planned = [
-                (task, tool, change, held, _prepared(tool, task, held, alone=len(tasks) == 1))
+                (
+                    task,
+                    tool,
+                    change and _with_its_undo(change, task, held, hold),
+                    held,
+                    _prepared(tool, task, held, alone=len(tasks) == 1),
+                )
                 for held in places
                 for task, tool, change in zip(tasks, tools, changes, strict=True)
             ]
+            # A capture is there before what it is to see; the jobs stand in the order of the tasks all the same.
+            order = sorted(range(len(planned)), key=lambda at: not planned[at][-1][0].endless)
             for _, tool, _, held, (command, _) in planned:
                 if isinstance(held, targets.Pin):
                     _check(tool, command, held)
-            for task, tool, change, held, (command, repeated) in planned:
-                recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1)
-                metadata = {"tool": tool.name, "target": describe(held.target)}
+            made: dict[int, Job] = {}
+            for at in order:
+                task, tool, change, held, (command, repeated) = planned[at]
+                if not command.endless:
+                    _await(made.values())
+                if change is not None and hold is not None:
+                    command = replace(command, suffix=".jsonl")  # what holds it writes the recording
+                recording = self._recording(tool, held.target, command, file, several=len(chosen) > 1, number=at + 1)
+                under: tuple[str, ...] = ()
                 if isinstance(held, targets.Pin):
-                    started = execution.start(
-                        held,
-                        [*command.launcher, *command.argv],
-                        recording=recording,
-                        limits=replace(limits, linger=command.linger),
-                        metadata=metadata,
-                    )
+                    under = holding.in_force(held)
+                    run = _started(held, command, recording, limits, tool, change, hold, keep)
                 else:
-                    order = _order(task if repeated else replace(task, every=None), limits, allow_change)
-                    started = execution.start_remote(held, order, command.argv, recording=recording, metadata=metadata)
-                run = self._opened.enter_context(started)
-                ran = command if isinstance(held, targets.Pin) else replace(command, argv=started.argv)
-                self.jobs.append(Job(task, tool, held.target, ran, recording, run, held, repeated, change))
+                    asked = _order(task if repeated else replace(task, every=None), limits, allow_change)
+                    metadata = {"tool": tool.name, "target": describe(held.target)}
+                    run = execution.start_remote(held, asked, command.argv, recording=recording, metadata=metadata)
+                    command = replace(command, argv=run.argv)
+                self._opened.enter_context(run)
+                job = Job(task, tool, held.target, command, recording, run, held, repeated, change, under=under)
+                made[at] = job
+                if change is not None and hold is not None and isinstance(held, targets.Pin):
+                    job.held = True
+                    holding.enter(held, run)
+            self.jobs = [made[at] for at in range(len(planned))]
         except BaseException:
             self._opened.close()
             raise
@@ -292,7 +335,7 @@ class Session(Generic[Result]):
                 job.run.stop(target_gone=True)
 
     def _recording(
-        self, tool: Tool, target: targets.Target, command: Command, file: Path | None, *, several: bool
+        self, tool: Tool, target: targets.Target, command: Command, file: Path | None, *, several: bool, number: int
     ) -> Path:
         wanted = file or command.file
         if wanted is None:
@@ -301,7 +344,7 @@ class Session(Generic[Result]):
         words = [target.pod] if several else []
         if file is not None and len(self.tasks) > 1:
             # The same tool may well stand in several lines.
-            words.append(f"{tool.name}-{len(self.jobs) + 1}")
+            words.append(f"{tool.name}-{number}")
         return wanted.with_name("-".join([wanted.stem, *words]) + wanted.suffix) if words else wanted
 
     def __enter__(self) -> Self:
@@ -310,6 +353,10 @@ class Session(Generic[Result]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop what still runs, wait for its end, and close every pin."""
         self._opened.close()
 
     def stop(self) -> None:
@@ -380,6 +427,14 @@ class Session(Generic[Result]):
         return Progress(elapsed, packets, sum(job.count.bytes for job in self.jobs), drops, running, done=not running)
 
 
+def _await(jobs: Iterable[Job]) -> None:
+    """Wait until each capture has said that it listens, or has ended; what never says so is not waited for long."""
+    until = time.monotonic() + _LISTENS
+    for job in jobs:
+        if job.tool.reports_after and job.command.output == "packets":
+            job.run.said(job.tool.reports_after, max(0.0, until - time.monotonic()))
+
+
 def _to_its_end(read: Callable[[Job], Result], job: Job) -> Result:
     try:
         return read(job)
@@ -387,14 +442,14 @@ def _to_its_end(read: Callable[[Job], Result], job: Job) -> Result:
         job.ended = True
 
 
-def _change(tool: Tool, task: Task, allowed: bool) -> Change | None:
-    """Refuse what would alter the target, unless that is allowed."""
-    change = tool.change(task.arguments)
+def _change(tool: Tool, task: Task, allowed: bool, *, hold: float | None) -> Change | None:
+    """Refuse what would alter the target, unless that is allowed; refuse to hold what alters nothing."""
+    change = task.change or tool.change(task.arguments)
+    line = shlex.join([tool.name, *task.arguments])
     if change is not None and not allowed:
-        raise InputError(
-            f"this {change.what} in the target: {tool.name} {' '.join(task.arguments)}; "
-            "add --allow-change if that is what you want"
-        )
+        raise InputError(f"this {change.what} in the target: {line}; add --allow-change if that is what you want")
+    if hold is not None and change is None:
+        raise InputError(f"nothing is known that {line} alters, so there is nothing to take back: leave --for out")
     return change
 
 
@@ -411,16 +466,92 @@ def _order(task: Task, limits: execution.Limits, allow_change: bool) -> dict[str
     }
 
 
+def _with_its_undo(change: Change, task: Task, held: targets.Pin | execution.Elsewhere, hold: float | None) -> Change:
+    if isinstance(held, execution.Elsewhere):
+        if hold is not None:
+            raise InputError(f"{held.target.label} is on node {held.target.node}: changes are held on this node only")
+        return change
+    known = holding.with_its_undo(change, held, needed=hold is not None)
+    if hold is not None and known.undo is None:
+        line = shlex.join([task.tool, *task.arguments])
+        raise InputError(f"this {change.what} in the target, and nothing takes that back: {line}; leave --for out")
+    return known
+
+
+def _started(  # noqa: PLR0917 - one caller
+    held: targets.Pin,
+    command: Command,
+    recording: Path,
+    limits: execution.Limits,
+    tool: Tool,
+    change: Change | None,
+    hold: float | None,
+    keep: bool,
+) -> execution.Run:
+    words = (*command.launcher, *command.argv)
+    metadata: dict[str, Any] = {"tool": tool.name, "target": describe(held.target)}
+    limits = replace(limits, linger=command.linger)
+    if change is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata, keep=keep)
+    metadata["change"] = holding.described(change, held=hold is not None)
+    if hold is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
+    return execution.start(
+        held,
+        words,
+        recording=recording,
+        limits=replace(limits, patience=holding.PATIENCE),
+        metadata=metadata,
+        around=holding.around(change, words, hold, recording),
+    )
+
+
 def _prepared(tool: Tool, task: Task, held: targets.Pin | execution.Elsewhere, *, alone: bool) -> tuple[Command, bool]:
     """Return the command, and whether it is sampled."""
-    unprivileged = isinstance(held, targets.Pin) and ("user" in held.entered or _in_user_namespace())
-    if task.every is None:
-        return tool.command(task.arguments, task.options, unprivileged), False
+    entered = held.entered if isinstance(held, targets.Pin) else held.kinds
+    unprivileged = isinstance(held, targets.Pin) and ("user" in entered or _in_user_namespace())
+    options = replace(task.options, foreign="mnt" in entered)
     # With --every, --count counts samples.
-    command = tool.command(task.arguments, replace(task.options, count=None), unprivileged)
+    options = options if task.every is None else replace(options, count=None)
+    command = _known_to_it(tool.command(task.arguments, options, unprivileged), held)
+    if task.every is None:
+        return _resolving(tool, command, held), False
     if not alone and (command.output == "packets" or command.endless):
-        return command, False
-    return sampled(command, task.every, task.options.count), True
+        return _resolving(tool, command, held), False
+    return _resolving(tool, sampled(command, task.every, task.options.count), held), True
+
+
+def _resolving(tool: Tool, command: Command, held: targets.Pin | execution.Elsewhere) -> Command:
+    """Give a tool that looks names up the target's own resolv.conf, where that is another than ours."""
+    if isinstance(held, execution.Elsewhere):
+        return command  # its agent does that there
+    if not tool.resolves or "mnt" in held.kinds or "net" not in held.entered:
+        return command
+    try:
+        ours = Path("/etc/resolv.conf").read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        why = f"/etc/resolv.conf, over which the target's would be laid, cannot be read here: {error.strerror}"
+        return replace(command, notes=(*command.notes, why))
+    if held.resolver is None and held.target.netns_path is None:
+        why = f"{held.target.label} has no /etc/resolv.conf that can be read: names are looked up with this machine's"
+        return replace(command, notes=(*command.notes, why))
+    if held.resolver is None or held.resolver == ours:
+        return command
+    words = (sys.executable, "-I", "-S", resolver.__file__, held.resolver)
+    return replace(command, launcher=(*words, *command.launcher))
+
+
+def _known_to_it(command: Command, held: targets.Pin | execution.Elsewhere) -> Command:
+    """Leave out the options that we added where the program there does not know them: busybox's, or an old one."""
+    if command.probe is None or isinstance(held, execution.Elsewhere):
+        return command
+    try:
+        done = execution.ask(held, [*command.launcher, *command.probe], seconds=_CHECK)
+    except subprocess.TimeoutExpired:
+        return command
+    if done.returncode == 0:
+        return command
+    return replace(command, argv=command.otherwise)
 
 
 def _installed(tool: Tool) -> None:
@@ -439,21 +570,13 @@ def _check(tool: Tool, command: Command, held: targets.Pin) -> None:
     if command.check is None:
         return
     try:
-        done = subprocess.run(
-            [*held.launcher, *held.nsenter, *command.launcher, *command.check],
-            pass_fds=held.pass_fds,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_CHECK,
-            env={**os.environ, "LC_ALL": "C", "PATH": execution.search_path()},
-            check=False,
-        )
+        done = execution.ask(held, [*command.launcher, *command.check], seconds=_CHECK)
     except subprocess.TimeoutExpired:
         raise ToolFailed(
             f"{tool.name} took more than {_CHECK:.0f} s to compile the filter: does it name a host whose look-up hangs?"
         ) from None
     if done.returncode != 0:
-        stderr = done.stderr.decode("utf-8", errors="replace").strip()
+        stderr = done.stderr.strip()
         raise tool.diagnose(stderr) or InputError(f"{tool.name} refuses its arguments: {last_line(stderr)}")
 
 

@@ -180,3 +180,23 @@ def test_an_empty_frame_is_an_empty_capture(path: Path, tmp_path: Path) -> None:
         assert frame.podtrace.to_pcap(tmp_path / f"y.{suffix}") == 0
         assert podtracer_nb.read_pcap(tmp_path / f"y.{suffix}").empty
     assert pcapng([])[:4] == (tmp_path / "y.pcapng").read_bytes()[:4]
+
+
+def test_of_several_targets_each_has_its_own_recording(tmp_path: Path) -> None:
+    frames = []
+    for name, seeds in (("web", PACKETS), ("db", PACKETS[::-1])):
+        (tmp_path / name).write_bytes(capture(seeds))
+        frames.append(podtracer_nb.read_pcap((tmp_path / name).read_bytes()))
+        frames[-1].insert(0, "target", pd.Categorical([name] * len(seeds), categories=["web", "db"]))
+    frame = pd.concat(frames).sort_values("time", kind="stable")
+    captures = [each.attrs["podtracer"]["capture"] for each in frames]
+    frame.attrs["podtracer"] = {"recordings": [str(tmp_path / "web"), str(tmp_path / "db")], "captures": captures}
+    answers, blocks = frame.podtrace.dns(), frame.podtrace.sack()
+    assert answers["target"].tolist() == ["web", "db"]
+    assert [PACKETS[n - 1] for n in answers["frame"][:1]] == [PACKETS[::-1][n - 1] for n in answers["frame"][1:]]
+    assert blocks["target"].tolist() == ["web", "web", "db", "db"]
+    alone = frame[frame["target"] == "db"]
+    assert set(alone.podtrace.dns()["target"]) == {"db"}
+    single = frames[0].drop(columns="target")
+    single.attrs["podtracer"] = {"recordings": [str(tmp_path / "web")], "capture": captures[0]}
+    assert single.podtrace.dns()["frame"].tolist() == answers["frame"][:1].tolist()

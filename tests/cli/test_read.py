@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
+import lzma
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -83,6 +86,65 @@ def test_what_cannot_be_done_is_one_line(
     assert match in done.stderr
     assert done.stderr.count("\n") == 1, done.stderr
     assert sorted(each.name for each in tmp_path.iterdir()) == ["full", "x.pcap"]
+
+
+def foreign() -> dict[str, tuple[bytes, str]]:
+    """Return files that are no captures that are read, and what the line says that they look like."""
+    erf = bytes(4) + struct.pack("<I", 1_700_000_000) + struct.pack("!BBHHH", 2, 4, 80, 0, 60) + bytes(64)
+    return {
+        "empty": (b"", "is empty"),
+        "erf": (erf, "an ERF capture"),
+        "text": (b"12:00:00.000 IP 10.0.0.1 > 10.0.0.2: ICMP echo request\n", "text ('12:00:00.000 IP"),
+        "zeros": (bytes(100), "zeros"),
+        "noise": (b"\x81\x92\xa3\xb4" * 9, "nothing known (first bytes 81 92 a3 b4"),
+        "cut": (header()[:10], "cut short inside its header: 10 of 24 bytes"),
+        "bzip2": (bz2.compress(header()), "bzip2-compressed"),
+        "xz": (lzma.compress(header()), "xz-compressed"),
+    }
+
+
+@pytest.mark.parametrize("name", foreign())
+@pytest.mark.parametrize("more", [[], ["--to", "out"]])
+def test_what_is_no_capture_is_told_in_a_line_by_what_it_looks_like(tmp_path: Path, name: str, more: list[str]) -> None:
+    data, match = foreign()[name]
+    (tmp_path / name).write_bytes(data)
+    told(read(name, *more, cwd=tmp_path), name, match)
+    assert [each.name for each in tmp_path.iterdir()] == [name]
+
+
+def told(done: subprocess.CompletedProcess[str], name: str, match: str) -> None:
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"podtracer: {name}"), done.stderr
+    assert match in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+@needs("tshark")
+@pytest.mark.parametrize(
+    ("format_", "match"),
+    [
+        ("snoop", "a Solaris snoop capture: convert it with `editcap"),
+        ("netmon1", "a Microsoft Network Monitor capture"),
+        ("netmon2", "a Microsoft Network Monitor capture"),
+        ("5views", "an Accellent 5Views capture"),
+        ("ngsniffer", "a Sniffer capture"),
+        ("ngwsniffer_2_0", "a Sniffer capture"),
+        ("visual", "a Visual Networks capture"),
+        ("k12text", "text ("),
+    ],
+)
+def test_other_tools_captures_are_told_by_name(path: Path, tmp_path: Path, format_: str, match: str) -> None:
+    subprocess.run(["editcap", "-F", format_, path, tmp_path / "other"], check=True, capture_output=True)
+    told(read("other", cwd=tmp_path), "other", match)
+
+
+def test_a_directory_and_a_missing_file_are_told_in_a_line(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    told(read("folder", cwd=tmp_path), "folder", "is a directory: give its files, as in folder/*.pcap")
+    told(read("none.pcap", cwd=tmp_path), "none.pcap", "No such file")
+    told(read("none*", cwd=tmp_path), "none*", "no file is named so")
+    told(read("none*", "--to", "out", cwd=tmp_path), "none*", "no file is named so")
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["folder", "x.pcap"]
 
 
 def test_a_folder_is_written_over_only_when_asked(path: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def executed(runner: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TMPDIR", str(own))
         patch.setattr(tempfile, "tempdir", None)
-        notebook = nbformat.read(ROOT / "notebooks" / "03-larger-than-memory.ipynb", as_version=4)
+        notebook = nbformat.read(ROOT / "notebooks" / "05-larger-than-memory.ipynb", as_version=4)
         result: NotebookNode = runner.execute(notebook)
         assert list(own.glob("podtracer-large-*")) == []
     tempfile.tempdir = None
@@ -62,4 +62,4 @@ def test_nothing_is_said_on_standard_error(executed: NotebookNode) -> None:
 
 def test_what_the_terminal_gets_fits_it(executed: NotebookNode, runner: ModuleType) -> None:
     assert max(len(line) for text in runner.printed(executed) for line in text.splitlines()) <= 120
-    assert Path(ROOT / "notebooks" / "03-larger-than-memory.ipynb").exists()
+    assert Path(ROOT / "notebooks" / "05-larger-than-memory.ipynb").exists()

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from podtracer_nb.errors import InputError
 from podtracer_nb.options import (
+    ChangesRequest,
     DemoRequest,
     HelpRequest,
+    ImpairRequest,
     PodsRequest,
     ReadRequest,
     RunRequest,
@@ -175,6 +177,43 @@ def test_keywords_are_those_of_the_python_face() -> None:
 
     accepted = set(inspect.signature(podtracer_nb.run).parameters)
     assert set(run("run ss --pod web").keywords()) == accepted - {"tool", "args", "progress"}
+    accepted = set(inspect.signature(podtracer_nb.hold).parameters)
+    assert set(run("run ip --for 3s").hold_keywords()) == accepted - {"tool", "args"}
+    impaired = parse(["impair", "--pod", "web"])
+    assert isinstance(impaired, ImpairRequest)
+    assert set(impaired.keywords()) == set(inspect.signature(podtracer_nb.impair).parameters)
+
+
+def test_a_change_is_held_for_a_time() -> None:
+    held = run("run ip --pod web --allow-change --for 1m30s -- addr add 192.0.2.7/24 dev eth0")
+    assert (held.for_, held.allow_change, held.arguments[:2]) == (90.0, True, ("addr", "add"))
+    assert run("run ip --pod web").for_ is None
+
+
+@pytest.mark.parametrize("option", ["-t 3s", "--max-bytes 1k", "--count 3", "--text", "--parse kv", "-s", "--shell"])
+def test_what_is_held_has_no_output_to_shape(option: str) -> None:
+    assert "--for holds what a tool alters" in refusal(f"run ip --for 30s {option} -- addr add 192.0.2.7/24 dev lo")
+
+
+def test_a_link_is_made_bad() -> None:
+    assert parse(shlex.split("impair --pod web -n demo --delay 50ms --loss 1% --for 30s")) == ImpairRequest(
+        pod=("web",), namespace="demo", delay="50ms", loss="1%", for_=30.0
+    )
+    assert parse(shlex.split("impair --pid 7 --rate 1mbit --interface lo")) == ImpairRequest(
+        pid=7, rate="1mbit", interface="lo"
+    )
+    defaults = {"namespace": "demo", "pod": ("web",), "timer": 3.0, "ns": ("net", "mnt")}
+    assert parse(["impair", "--rate", "1mbit"], magic=True, defaults=defaults) == ImpairRequest(
+        pod=("web",), namespace="demo", rate="1mbit"
+    )
+    assert "give one or the other" in refusal("impair --pod web --pid 7 --rate 1mbit")
+    assert "is not an interface name" in refusal("impair --pod web --rate 1mbit --interface a/b")
+
+
+def test_a_notebook_lists_and_undoes_its_changes() -> None:
+    assert parse(["changes"], magic=True) == ChangesRequest()
+    assert parse(["changes", "--undo"], magic=True) == ChangesRequest(undo=True)
+    assert "no such command 'changes'" in refusal("changes")
 
 
 def test_completion_knows_commands_options_and_values() -> None:

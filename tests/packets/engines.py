@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from podtracer_nb import packets
-from podtracer_nb.packets import _dissect, reader
+from podtracer_nb.packets import _dissect, reader, walk
 
 __all__ = ["NAMES", "SOURCE", "engine", "load", "using"]
 
@@ -54,7 +54,7 @@ def engine(name: str) -> ModuleType:
 def using(module: ModuleType) -> Iterator[None]:
     """Let readers made meanwhile use this build, without a word about it being slow."""
     with (
-        mock.patch.object(reader, "_dissect", module),
+        mock.patch.object(walk, "_dissect", module),
         mock.patch.object(reader, "_warn_if_interpreted", lambda: None),
     ):
         yield

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import random
 import struct
 import subprocess
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -245,12 +247,73 @@ def test_compressed_captures_read_as_they_were(read: Read, tmp_path: Path, kind:
         assert packets.raw(path, int(row["offset"]), int(row["caplen"])) == PACKETS[3]
 
 
-@pytest.mark.parametrize("kind", ["gzip", "LZ4"])
-def test_compressed_captures_that_are_cut_short(read: Read, kind: str) -> None:
-    data = compressed(kind, capture(PACKETS * 300))
-    with pytest.warns(packets.DamageWarning, match=f"{kind} stream is cut short"):
-        frame = read(data[: len(data) * 3 // 4])
-    assert len(PACKETS) < len(frame) < len(PACKETS) * 300
+def in_frames(kind: str, way: str, *contents: bytes) -> list[bytes]:
+    """Return what each content is compressed to, as a whole member or frame."""
+    if kind == "gzip":
+        return [gzip.compress(each) for each in contents]
+    if kind == "LZ4":
+        lz4 = pytest.importorskip("lz4.frame")
+        options = {"checked": {"content_checksum": True, "block_checksum": True}, "sized": {"store_size": True}}
+        return [lz4.compress(each, **options.get(way, {"store_size": False})) for each in contents]
+    zstandard = pytest.importorskip("zstandard")
+    sized = way == "sized"
+    made = []
+    for each in contents:
+        compressor = zstandard.ZstdCompressor(write_checksum=way == "checked", write_content_size=sized)
+        writer = compressor.compressobj(len(each)) if sized else compressor.compressobj()
+        made.append(writer.compress(each) + writer.flush())
+    return made
+
+
+FRAMES = [("gzip", ""), *((kind, way) for kind in ("Zstandard", "LZ4") for way in ("plain", "checked", "sized"))]
+
+
+@pytest.mark.parametrize(("kind", "way"), FRAMES)
+def test_a_compressed_capture_cut_anywhere_in_a_frame_is_told(kind: str, way: str) -> None:
+    chooser = random.Random(5)
+    many = [chooser.randbytes(chooser.randrange(60)) for _ in range(40)]
+    whole = capture(many)
+    half = 24 + sum(16 + len(each) for each in many[:20])  # between two packets
+    first, second = in_frames(kind, way, whole[:half], whole[half:])
+    alone = packets.read(whole)
+    for end in range(12, len(first + second)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                frame = packets.read((first + second)[:end])
+            except packets.FormatError as error:
+                assert "cut short" in str(error), end
+                continue
+        if end == len(first):
+            # What is left is a whole stream of one frame, and ends with a whole packet: nobody can know.
+            assert (len(frame), caught) == (20, [])
+            continue
+        assert [f"{kind} stream is cut short" in str(each.message) for each in caught] == [True], end
+        same(frame, alone.head(len(frame)))
+        if end > len(first):
+            assert len(frame) >= 20
+
+
+@pytest.mark.parametrize(("kind", "way"), FRAMES)
+def test_a_stream_in_pieces_is_whole(kind: str, way: str) -> None:
+    data = b"".join(in_frames(kind, way, WHOLE[:700], b"", WHOLE[700:]))
+    if kind == "Zstandard":  # a frame that readers pass over
+        data += b"\x5e\x2a\x4d\x18" + struct.pack("<I", 300) + bytes(300)
+    for size in (1, 2, 3, 7, 400):
+        same(packets.read(Pieces([data[at : at + size] for at in range(0, len(data), size)])), packets.read(WHOLE))
+
+
+@pytest.mark.parametrize(("kind", "way"), FRAMES)
+def test_a_stream_that_goes_on_with_something_else_is_damaged(read: Read, kind: str, way: str) -> None:
+    (data,) = in_frames(kind, way, WHOLE)
+    with pytest.warns(packets.DamageWarning, match=f"{kind} stream is damaged"):
+        frame = read(data + b"something else altogether" * 9)
+    assert len(frame) == len(PACKETS)
+    changed = bytearray(data)
+    changed[-1] ^= 1
+    if kind == "gzip" or way == "checked":  # which say so of their content
+        with pytest.warns(packets.DamageWarning, match=f"{kind} stream is damaged"):
+            read(bytes(changed))
 
 
 def test_what_cannot_be_decompressed_is_named(read: Read, tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import gzip
 import random
 import struct
 import warnings
+import zlib
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -32,6 +34,7 @@ from tests.packets.captures import (
     section,
     simple,
 )
+from tests.packets.test_selection import EXPRESSIONS
 
 FLIPPED = 40
 BOUNDED = settings(deadline=None, database=None, max_examples=50, derandomize=True)
@@ -51,6 +54,7 @@ CHOOSING: list[dict[str, Any]] = [
     {"filter": "tcp[(tcp[12] >> 4) * 4 : 2] != 7 or udp[4:2] > 60 or ip6[40] = 1 or vlan", "sample": 2},
     {"start": "2000-01-01", "stop": "2023-11-14 22:13:29", "sample": 0.5, "layers": list(schema.LAYERS)},
 ]
+CORPUS = sorted(Path(__file__).with_name("fuzz").joinpath("corpus").iterdir())
 BLOCK_KINDS = st.sampled_from([1, 2, 3, 4, 5, 6, 6, 6, 0x0A0D0D0A, 0x0BAD])
 SOME = SEEDS["EN10MB"][1][:12]
 FORMATS = {
@@ -95,9 +99,54 @@ def check(data: bytes, **options: Any) -> pd.DataFrame | None:
     if frame.attrs["podtracer"]["capture"]["compression"] is None:
         # No packet out of nothing: each has its record in the bytes.
         assert len(frame) <= max(0, len(data) - 24) // 16
-        if "offset" in frame:
+        if {"offset", "caplen"} <= set(frame):
             assert (frame["offset"] + frame["caplen"] <= len(data)).all()
     return frame
+
+
+def drawn(data: bytes) -> dict[str, Any]:
+    """Return ways to read, any that there are, drawn by the bytes themselves: a finding says all by its bytes."""
+    chooser = random.Random(zlib.crc32(data))
+    columns = [
+        column.name for column in (*schema.COLUMNS, *(each for layer in schema.LAYERS.values() for each in layer))
+    ]
+    times = sorted(f"2023-11-14 22:13:{chooser.randint(0, 59):02}" for _ in range(2))
+    return {
+        "columns": chooser.choice((None, chooser.sample(columns, chooser.randint(1, 8)))),
+        "layers": chooser.choice((None, chooser.sample(list(schema.LAYERS), chooser.randint(0, len(schema.LAYERS))))),
+        "decap": chooser.random() < 0.5,
+        "resync": chooser.random() < 0.3,
+        "count": chooser.choice((None, None, chooser.randint(0, 5))),
+        "filter": chooser.choice((None, chooser.choice(EXPRESSIONS), chooser.choice(EXPRESSIONS))),
+        "start": chooser.choice((None, None, times[0])),
+        "stop": chooser.choice((None, None, times[1])),
+        "sample": chooser.choice((None, None, chooser.randint(1, 4), chooser.uniform(0.1, 1))),
+        "seed": chooser.randrange(1 << 16),
+    }
+
+
+def answer(data: bytes) -> None:
+    """Read the DNS answers, of streams too: hostile bytes are refused, or have none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", packets.DamageWarning)
+        try:
+            answers = packets.dns_answers(data)
+        except packets.FormatError:
+            return
+        except ValueError as error:
+            assert "compressed bytes in memory" in str(error)
+            return
+    assert answers["frame"].is_monotonic_increasing
+
+
+@needs("tcpdump")
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.name)
+def test_what_was_found_once_is_read_alike_in_every_way(path: Path) -> None:
+    data = path.read_bytes()
+    check(data)
+    for n in range(8):
+        check(data, **drawn(bytes([n]) + data))
+    answer(data)
 
 
 def test_seeds_are_read_whole_and_alike() -> None:

@@ -117,6 +117,7 @@ class Checked:
         dissector.limit = 1
         self.reported.clear()
         try:
+            dissector.count_records(2, len(data) + 1)
             while dissector.run() == self.engine.REASONS["tables"]:
                 self.dictionaries.make_room()
                 self.memory.widen()

@@ -11,15 +11,19 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from scapy.layers.dns import DNS, DNSQR
+from scapy.layers.inet import UDP
+from scapy.layers.inet6 import IPv6
 
 from podtracer_nb import packets
 from podtracer_nb.packets import parquet
 from podtracer_nb.tools import read_parquet
-from tests.packets.captures import SEEDS, capture, enhanced, header, interface, pcapng, record, section
+from tests.packets.captures import ETHER, SEEDS, capture, enhanced, header, interface, pcapng, record, section
 
 pytestmark = pytest.mark.usefixtures("engine")
 
@@ -74,7 +78,10 @@ def test_what_is_read_back_is_the_frame(tmp_path: Path, small: None, layers: lis
     expected = packets.read(path, layers=layers)
     same(read_parquet(tmp_path / "out"), expected)
     assert (written.packets, written.bytes, written.interrupted) == (len(PACKETS), len(WHOLE), False)
-    assert [part.name for part in written.parts] == ["part-000001.parquet", "part-000002.parquet"]
+    rows = [len(read_parquet(part)) for part in written.parts]
+    assert [part.name for part in written.parts] == [f"part-{n:06}.parquet" for n in range(1, len(rows) + 1)]
+    # Wider rows are fewer in a group, so that groups take the same memory.
+    assert (rows == [14, 11]) if not layers else (max(rows) < 14)
 
 
 def test_pandas_own_reader_has_the_values_dtypes_and_attrs(tmp_path: Path, small: None) -> None:
@@ -324,3 +331,46 @@ def test_a_source_in_pieces_of_any_size_is_the_same(tmp_path: Path, small: None)
         at += size
     parquet.write(Pieces(pieces), tmp_path / "out")
     same(read_parquet(tmp_path / "out"), packets.read(WHOLE))
+
+
+MEASURED = """
+    import sys
+    from podtracer_nb.packets import parquet
+
+    parquet.write(sys.argv[1], sys.argv[2], layers=sys.argv[3:])
+    # Not ru_maxrss, which a child inherits from who started it: getrusage(2).
+    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+"""
+
+
+@pytest.mark.parametrize("layers", [[], list(packets.schema.LAYERS)], ids=["default", "every layer"])
+@pytest.mark.parametrize("same_for", [1, 18])
+def test_memory_stays_constant_however_many_addresses_and_names_come(
+    tmp_path: Path, layers: list[str], same_for: int
+) -> None:
+    question = IPv6() / UDP(sport=40000, dport=53, chksum=1) / DNS(qd=DNSQR(qname=".".join(["x" * 40] * 4)))
+    packet = np.frombuffer(bytes(ETHER / question), np.uint8)
+    names = 14 + 40 + 8 + 12 + 1
+    path = tmp_path / "x.pcap"
+    with path.open("wb") as file:
+        file.write(header())
+        for start in range(0, 300_000, 50_000):
+            numbers = np.arange(start, start + 50_000) // same_for
+            records = np.tile(np.frombuffer(record(packet.tobytes()), np.uint8), (50_000, 1))
+            key = numbers.astype(">u4").view(np.uint8).reshape(-1, 4)
+            for at in (2, 8, 14 + 20, 14 + 36):  # both MAC addresses, both addresses
+                records[:, 16 + at : 16 + at + 4] = key
+            records[:, 16 + names : 16 + names + 4] = key % 25 + ord("a")
+            records[:, 16 + names + 4 : 16 + names + 8] = key // 25 + ord("a")
+            file.write(records.tobytes())
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(MEASURED), str(path), str(tmp_path / "out"), *layers],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) / 1024 <= 200
+    found = read_parquet(tmp_path / "out")
+    assert len(found) == 300_000
+    for column in ("src", "eth_src", "dns_qname"):
+        assert found[column].nunique() == -(-300_000 // same_for)

@@ -187,60 +187,6 @@ def test_a_chunk_keeps_its_values_when_the_next_is_read() -> None:
         same(chunk.astype(object), expected.loc[chunk.index].astype(object))
 
 
-# ------------------------------------------------------------------------------------------- reading ahead
-
-
-@pytest.fixture
-def ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int], None]:
-    """Return a function that makes files be read ahead in pieces of a size, with that much headroom."""
-
-    def configure(piece: int, headroom: int) -> None:
-        monkeypatch.setattr(reader, "_WORTH_A_THREAD", 0)
-        monkeypatch.setattr(reader, "_HEADROOM", headroom)
-        monkeypatch.setattr("podtracer_nb.packets.source._AHEAD_BYTES", piece)
-
-    return configure
-
-
-@pytest.mark.parametrize("piece", [1, 17, 64, 333, 1 << 20])
-@pytest.mark.parametrize("headroom", [0, 16, 4096])
-def test_a_file_read_ahead_is_the_same(
-    read: Read, tmp_path: Path, ahead: Callable[[int, int], None], piece: int, headroom: int
-) -> None:
-    path = tmp_path / "x.pcap"
-    path.write_bytes(WHOLE)
-    before = threading.enumerate()
-    expected = read(path, threads=1)
-    ahead(piece, headroom)
-    same(read(path, threads=2), expected)
-    same(read(path, threads=2, count=5), expected.head(5))
-    path.write_bytes(WHOLE[:-1])
-    with pytest.warns(packets.DamageWarning, match="cut short"):
-        same(read(path, threads=2).astype(object), expected.iloc[:-1].astype(object))
-    assert set(threading.enumerate()) <= set(before)
-
-
-def test_an_error_while_reading_ahead_loses_nothing(tmp_path: Path, ahead: Callable[[int, int], None]) -> None:
-    path = tmp_path / "x.pcap"
-    path.write_bytes(WHOLE)
-    ahead(100, 64)
-    capture_reader = packets.Reader(path, threads=2)
-    file, reads = capture_reader._input.readinto, iter(range(8))
-
-    def failing(buffer: memoryview) -> int:
-        if next(reads, None) is None:
-            raise OSError("gone")
-        return file(buffer)
-
-    capture_reader._input.readinto = failing
-    with pytest.raises(OSError, match="gone"):
-        capture_reader.read_all()
-    so_far = capture_reader.frame()
-    assert 0 < len(so_far) < len(PACKETS)
-    capture_reader._input.readinto = file
-    same(capture_reader.read_all().frame(), packets.read(WHOLE))
-
-
 # --------------------------------------------------------------------------------------------------- damage
 
 

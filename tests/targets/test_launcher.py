@@ -91,6 +91,16 @@ def test_it_captures_and_the_filter_is_checked_there_too(run: Run) -> None:
     assert refused.returncode == 2 and "filter" in refused.stderr and "Traceback" not in refused.stderr
 
 
+@needs("dig")
+def test_a_tool_that_looks_names_up_is_given_the_target_s_resolver(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.99\n")
+    with holder("net", "mount") as held:
+        enter = ["nsenter", f"--target={held.pid}", "--mount", "mount", "--bind"]
+        subprocess.run([*enter, tmp_path / "resolv.conf", "/etc/resolv.conf"], check=True)
+        done = run("run", "dig", "--pid", str(held.pid), "--", "+tries=1", "+time=1", "web")
+    assert "127.0.0.99#53" in done.stdout and "this machine's" not in done.stderr, done.stderr
+
+
 def test_the_tool_has_what_the_bounding_set_allows_and_the_caller_nothing(run: Run) -> None:
     with holder("net") as held:
         done = run("run", "grep", "--pid", str(held.pid), "--", "Cap", "/proc/self/status")

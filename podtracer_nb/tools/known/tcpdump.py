@@ -10,14 +10,16 @@ import getopt
 import pwd
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, TargetError, ToolFailed
 from podtracer_nb.tools.inside import allow_setgroups
 from podtracer_nb.tools.tool import Command, Options, Tool
 
-__all__ = ["TCPDUMP", "TOOLS"]
+__all__ = ["TCPDUMP", "TOOLS", "rotating"]
 
 _SHORT = "aAbB:c:C:dDeE:fF:G:hHi:Ij:JKlLm:M:nNOpqQ:r:s:StT:uUvV:w:W:xXy:Yz:Z:#"
 _LONG = [
@@ -52,6 +54,14 @@ def _prepare(arguments: tuple[str, ...], options: Options, unprivileged: bool) -
     except getopt.GetoptError as error:
         raise InputError(f"tcpdump: {error}; see man tcpdump for its options") from error
     names = {name for name, _ in given}
+    if options.engine == "ring":
+        from podtracer_nb.tools import ring  # it loads pandas
+
+        if options.filter is not None and words:
+            raise InputError("the filter is given twice, by filter= and in the arguments: give it once")
+        filter = options.filter if options.filter is not None else " ".join(words)
+        command = ring.command(given, _ours(options, names), filter, text=options.text)
+        return replace(command, launcher=(sys.executable, "-I", "-S", _LAUNCHER) if unprivileged else ())
     return replace(
         _command(given, words, names, options, unprivileged),
         launcher=(sys.executable, "-I", "-S", _LAUNCHER) if unprivileged else (),
@@ -99,6 +109,37 @@ def _command(
     )
 
 
+def rotating(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take -w, -C and -W out of tcpdump's words: return the others, and the keywords of `podtracer_nb.capture`."""
+    try:
+        given, words = getopt.gnu_getopt(list(arguments), _SHORT, _LONG)
+    except getopt.GetoptError as error:
+        raise InputError(f"tcpdump: {error}; see man tcpdump for its options") from error
+    ours: dict[str, Any] = {}
+    rest: list[str] = []
+    for name, value in given:
+        if name == "-G":
+            raise InputError("a live capture begins another file by size (-C), not by time (-G)")
+        if name == "-w" and value != "-":
+            ours["file"] = value
+        elif name == "-C":
+            ours["rotate_size"] = _millions(value)
+        elif name == "-W":
+            ours["rotate_count"] = int(value) if value.isascii() and value.isdigit() else value
+        elif name != "-w":
+            rest += _words(name, value)
+    return [*rest, *(["--", *words] if words else [])], ours
+
+
+def _millions(value: str) -> int:
+    """Return the bytes that -C says: millions, or with a suffix units of 1024."""
+    found = re.fullmatch(r"(\d+)([kmgKMG]?)", value, re.ASCII)
+    if not found:
+        raise InputError(f"tcpdump: -C takes a size in millions of bytes, not {value!r}")
+    units = {"": 10**6, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+    return int(found[1]) * units[found[2].lower()]
+
+
 def _words(name: str, value: str) -> list[str]:
     if name.startswith("--"):
         return [f"{name}={value}" if value else name]
@@ -143,7 +184,7 @@ def _check(given: list[tuple[str, str]], ours: tuple[str, ...], rest: tuple[str,
     return ("tcpdump", "-d", *interface, *words, *rest)
 
 
-def _diagnose(stderr: str) -> PodtracerError | None:
+def _diagnose(stderr: str) -> PodtracerError | None:  # noqa: PLR0911 - a return an error
     for line in stderr.splitlines():
         text = line.removeprefix("tcpdump: ")
         if "can't parse filter expression" in text or "expression rejects all packets" in text:
@@ -157,6 +198,8 @@ def _diagnose(stderr: str) -> PodtracerError | None:
             return PrivilegeError(f"tcpdump may not capture ({text}): it needs CAP_NET_RAW in the target's namespace")
         if "Couldn't find user" in text:
             return ToolFailed(f"{text}; add -Z root to tcpdump's arguments")
+        if text.startswith("ring: "):
+            return ToolFailed(f"the ring engine cannot be used here ({text}): leave --engine out, and tcpdump captures")
     return None
 
 
@@ -185,5 +228,6 @@ TCPDUMP = Tool(
     diagnose=_diagnose,
     summary=_summary,
     reports_after="listening on",
+    prints=True,
 )
 TOOLS = (TCPDUMP,)

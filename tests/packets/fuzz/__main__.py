@@ -1,13 +1,16 @@
 """`python -m tests.packets.fuzz`: let libFuzzer look for captures that break a promise of the reader.
 
 The interpreted dissector and the reader around it are instrumented, so that inputs which reach something new are kept;
-each input is read by both builds, which must agree, and may only warn or refuse (see `test_fuzz.check`). What breaks
-that is written to the directory `found`, and belongs into the corpus once it is mended.
+each input is read by both builds, which must agree, and may only warn or refuse (see `test_fuzz.check`): with every
+layer, decapsulated and resynchronised, and with filter, times, sample and columns as `test_fuzz.drawn` draws them; and
+its DNS answers are put together. What breaks that is written to the directory `found`, and belongs into the corpus once
+it is mended.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import inspect
 import sys
 from pathlib import Path
@@ -32,14 +35,19 @@ def main() -> None:
             for name, function in list(vars(part).items()):
                 if inspect.isfunction(function):
                     setattr(part, name, atheris.instrument_func(function))
-    from tests.packets.test_fuzz import check
+    from podtracer_nb.packets import bpf
+    from tests.packets.test_fuzz import answer, check, drawn
+
+    # Each filter is compiled once for a link type, however many of those turn up.
+    bpf.program = functools.cache(bpf.program.__wrapped__)
 
     everything = list(schema.LAYERS)
 
     def one(data: bytes) -> None:
         check(data, layers=everything)
         check(data, layers=everything, decap=True, resync=True)
-        check(data, filter="tcp[(tcp[12] >> 4) * 4 : 2] != 7 or udp[4:2] > 60 or ip6[40] = 1", sample=2)
+        check(data, **drawn(data))
+        answer(data)
 
     growing = Path(chosen.found, "corpus")
     growing.mkdir(parents=True, exist_ok=True)

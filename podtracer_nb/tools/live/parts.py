@@ -1,0 +1,179 @@
+"""What becomes of the bytes of a live capture: rotating parts (tcpdump's -C and -W), and room given back on the disk.
+
+A run writes one file that grows. Of a capture that keeps nothing, or keeps parts, only its end is needed: what was read
+is handed back to the file system (FALLOC_FL_PUNCH_HOLE, fallocate(2)), and the file occupies next to nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["Parts", "Rotation", "Spool"]
+
+_KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
+_PUNCHED_AT_ONCE = 4 << 20
+_KEPT = 4096  # the header, so that a spool that was left behind can still be read
+_HEADER = 24  # bytes: pcap-savefile(5)
+_RECORD = 16
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """When another part is begun.
+
+    Attributes
+    ----------
+    size
+        When the part has more bytes than this: tcpdump's -C, which counts millions.
+    count
+        How many parts there are before the first is written over: tcpdump's -W; None: there are ever more.
+    """
+
+    size: int
+    count: int | None = None
+
+    def path(self, base: Path, number: int) -> Path:
+        """Return the name of a part, as tcpdump names it.
+
+        Examples
+        --------
+        >>> Rotation(10**6, 12).path(Path("web.pcap"), 13).name, Rotation(10**6).path(Path("web.pcap"), 0).name
+        ('web.pcap01', 'web.pcap')
+        """
+        if self.count is None:
+            return base if number == 0 else base.with_name(f"{base.name}{number}")
+        return base.with_name(f"{base.name}{number % self.count:0{len(str(self.count - 1))}}")
+
+
+class Spool:
+    """The file that a run writes, of which only what is not read yet is needed.
+
+    Attributes
+    ----------
+    note
+        Why no room can be given back; empty where it can.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        self._punched = _KEPT
+        self.note = ""
+
+    def forget(self, until: int) -> None:
+        """Give the room of the bytes before `until` back."""
+        until -= until % _KEPT
+        if self.note or until - self._punched < _PUNCHED_AT_ONCE:
+            return
+        try:
+            import ctypes
+        except ImportError:  # a Python without libffi
+            self.note = "room on the disk is not given back: this Python has no ctypes"
+            return
+        libc = ctypes.CDLL(None, use_errno=True)
+        start, size = ctypes.c_longlong(self._punched), ctypes.c_longlong(until - self._punched)
+        call = getattr(libc, "fallocate64", libc.fallocate)
+        if call(self._file, _KEEP_SIZE | _PUNCH_HOLE, start, size):
+            number = ctypes.get_errno()
+            self.note = f"room on the disk is not given back: {os.strerror(number)}"
+            return
+        self._punched = until
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._file)
+
+
+class Parts:
+    """Copies whole packets from a run's file into parts.
+
+    Parameters
+    ----------
+    source
+        The run's file, a pcap.
+    base
+        What the parts are called after.
+    rotation
+        When another one is begun.
+
+    Attributes
+    ----------
+    paths
+        Those that are there, the oldest first.
+    """
+
+    def __init__(self, source: Path, base: Path, rotation: Rotation) -> None:
+        self._source = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+        self._base, self._rotation = base, rotation
+        self._file = -1
+        self._number = self._size = 0
+        self._done = _HEADER
+        self.paths: list[Path] = []
+
+    def copy(self, chunk: pd.DataFrame | None, until: int) -> None:
+        """Copy the packets up to byte `until` of the source.
+
+        Parameters
+        ----------
+        chunk
+            These packets, for the places where one ends and the next begins; needed are `offset` and `caplen`.
+        until
+            Where the last of them ends.
+        """
+        if self._file < 0:
+            if until < _HEADER:
+                return
+            self._begin()
+        if chunk is None or not len(chunk):
+            return
+        ends = chunk["offset"].to_numpy(np.int64) + chunk["caplen"].to_numpy(np.int64)
+        while self._done < until:
+            # A part is full when it is larger than it should be: what follows that packet begins the next one.
+            limit = self._done + self._rotation.size - self._size
+            place = int(np.searchsorted(ends, limit, side="right"))
+            stop = int(ends[place]) if place < len(ends) else until
+            self._append(stop)
+            if self._size > self._rotation.size and self._done < until:
+                self._number += 1
+                self._begin()
+
+    def _begin(self) -> None:
+        self.close_part()
+        path = self._rotation.path(self._base, self._number)
+        self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        if path in self.paths:
+            self.paths.remove(path)
+        self.paths.append(path)
+        header = os.pread(self._source, _HEADER, 0)
+        self._size = os.write(self._file, header)
+
+    def _append(self, stop: int) -> None:
+        while self._done < stop:
+            try:
+                count = os.copy_file_range(self._source, self._file, stop - self._done, offset_src=self._done)
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EPERM):
+                    raise
+                count = os.sendfile(self._file, self._source, self._done, stop - self._done)
+            if count == 0:
+                raise OSError(errno.EIO, "the spool of a live capture is shorter than what was read of it")
+            self._done += count
+            self._size += count
+
+    def close_part(self) -> None:
+        """Close the part that is being written."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def close(self) -> None:
+        """Close all files."""
+        self.close_part()
+        with contextlib.suppress(OSError):
+            os.close(self._source)
