@@ -29,7 +29,7 @@ SELECTOR = "app.kubernetes.io/name=podtracer-tracer"
 
 
 @pytest.fixture(scope="module")
-def outside(shop: Kubectl, image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kubectl]:
+def kubeconfig(shop: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A kubeconfig outside the cluster, of the account that deploy/ makes and with no more than its rights."""
     with free_namespace(shop, NAMESPACE):
         for name in ("namespace", "serviceaccount", "rbac"):
@@ -39,13 +39,25 @@ def outside(shop: Kubectl, image: str, tmp_path_factory: pytest.TempPathFactory)
         config["users"][0]["user"] = {"token": token}
         path = tmp_path_factory.mktemp("outside") / "kubeconfig"
         path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("KUBECONFIG", str(path))
-            patch.setenv("PODTRACER_IMAGE", image)
-            patch.delenv("PODTRACER_NODE_NAME", raising=False)
-            yield shop
-            execution.delete_tracers()
+        yield path
+        execution.delete_tracers()
         shop("delete", "clusterrole,clusterrolebinding", "podtracer")
+
+
+@pytest.fixture(autouse=True)
+def environment(kubeconfig: Path, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the other tests' administrator."""
+    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
+    monkeypatch.setenv("PODTRACER_IMAGE", image)
+    monkeypatch.setenv("PODTRACER_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("PODTRACER_RECORDINGS", str(tmp_path / "recordings"))
+    monkeypatch.delenv("PODTRACER_NODE_NAME", raising=False)
+
+
+@pytest.fixture
+def outside(shop: Kubectl) -> Kubectl:
+    """The administrator's kubectl, to look at what happens."""
+    return shop
 
 
 def tracer_pods(kubectl: Kubectl) -> list[Any]:
@@ -61,6 +73,8 @@ def test_one_line_captures_on_two_nodes_and_shows_one_exchange_leave_and_arrive(
     outside: Kubectl, nodes: list[str]
 ) -> None:
     served = web_pods(outside)[0]["status"]["podIP"]
+    select = ("--namespace", "shop", "get", "pods", "--selector=app=client")
+    wait_for("the old client's end", lambda: len(outside.json(*select)["items"]) == 1)
     frame = podtracer_nb.run(
         "tcpdump", pod=["deploy/web", "deploy/client"], namespace="shop", via="job", filter="tcp port 8080", timer=8
     )

@@ -78,18 +78,21 @@ def test_the_original_form_does_the_same(notebook: Notebook, shop: Kubectl) -> N
     assert len(printed.splitlines()) == 11
 
 
-def test_pods_of_the_other_node_are_refused_and_listed_as_out_of_reach(
+def test_pods_of_the_other_node_are_reached_by_a_tracer_pod_there_that_is_gone_afterwards(
     notebook: Notebook, shop: Kubectl, nodes: list[str]
 ) -> None:
     if len(nodes) < 2:
         pytest.skip("the cluster has one node")
     other = next(each for each in web_pods(shop) if each["spec"]["nodeName"] != notebook.node)
-    done = notebook.execute("podtracer", "run", "ip", "--pod", other["metadata"]["name"], "-n", "shop")
-    assert done.returncode == 1
-    assert f"is on node {other['spec']['nodeName']}, and we are on {notebook.node}" in said(done)
-    listed = notebook.output("podtracer", "pods", "-n", "shop")
-    line = next(line for line in listed.splitlines() if other["metadata"]["name"] in line)
-    assert "False" in line and "on node" in line
+    words = ("podtracer", "run", "ip", "--pod", other["metadata"]["name"], "-n", "shop", "--", "-4", "addr", "show", "eth0")
+    done = notebook.execute(*words)
+    assert done.returncode == 0, said(done)
+    assert other["status"]["podIP"] in done.stdout
+    left = ("--namespace", "podtracer", "get", "jobs", "--selector=app.kubernetes.io/name=podtracer-tracer")
+    wait_for("the tracer's end", lambda: not shop.json(*left)["items"])
+    refused = notebook.execute(*words[:8], "--via", "here")
+    assert refused.returncode == 1
+    assert f"is on node {other['spec']['nodeName']}, and we are on {notebook.node}" in said(refused)
 
 
 def test_an_account_without_rights_is_refused_with_the_right_that_it_lacks(notebook: Notebook, shop: Kubectl) -> None:
