@@ -312,9 +312,9 @@ def test_a_pod_whose_container_crashes_is_entered_by_its_sandbox(kubectl: Kubect
     kubectl("apply", "--filename=-", stdin=yaml.safe_dump(manifest))
     try:
         wait_for("it crashes", lambda: "CrashLoopBackOff" in kubectl("get", "pod", "crashing"))
-        frame = podtracer_nb.run("ip", ["-br", "addr"], pod="default/crashing")
+        frame = podtracer_nb.run("ip", ["addr"], pod="default/crashing")
         address = kubectl.json("get", "pod", "crashing")["status"]["podIP"]
-        assert frame["line"].str.contains(f"{address}/").any()
+        assert frame["address"].eq(address).any()
         assert any("this is its sandbox" in note for note in frame.attrs["podtracer"]["notes"])
         with pytest.raises(TargetError, match="no mnt of a container"):
             podtracer_nb.run("ls", pod="default/crashing", ns=("net", "mnt"))

@@ -70,7 +70,7 @@ class TestInAShell:
 
     def test_without_leave_the_pod_is_left_alone(self, shell, capsys):
         shell.run_cell(ADD.replace("--allow-change ", ""))
-        assert capsys.readouterr().out.startswith("InputError: this alters the address in the target: ")
+        assert capsys.readouterr().out.startswith("InputError: this adds an address in the target: ")
         assert not has_address()
 
     def test_the_lines_of_a_cell_are_not_held(self, shell, capsys):

@@ -76,6 +76,7 @@ FILTERS = Table(
         Column("packets", "UInt64", "packets", "that its actions saw", counter=True, optional=True),
         Column("bytes", "UInt64", "bytes", "that its actions saw", counter=True, optional=True),
         Column("drops", "UInt64", "packets", "that its actions dropped", counter=True, optional=True),
+        Column("handle", "str", "", "the filter's own number, where its kind has one", optional=True),
     ),
     key=("interface", "parent", "pref", "protocol", "handle"),
 )
