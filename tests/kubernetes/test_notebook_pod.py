@@ -84,7 +84,20 @@ def test_pods_of_the_other_node_are_reached_by_a_tracer_pod_there_that_is_gone_a
     if len(nodes) < 2:
         pytest.skip("the cluster has one node")
     other = next(each for each in web_pods(shop) if each["spec"]["nodeName"] != notebook.node)
-    words = ("podtracer", "run", "ip", "--pod", other["metadata"]["name"], "-n", "shop", "--", "-4", "addr", "show", "eth0")
+    words = (
+        "podtracer",
+        "run",
+        "ip",
+        "--pod",
+        other["metadata"]["name"],
+        "-n",
+        "shop",
+        "--",
+        "-4",
+        "addr",
+        "show",
+        "eth0",
+    )
     done = notebook.execute(*words)
     assert done.returncode == 0, said(done)
     assert other["status"]["podIP"] in done.stdout
