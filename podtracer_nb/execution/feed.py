@@ -6,6 +6,7 @@ waits leaves nothing half read.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import datetime
 import json
@@ -75,7 +76,7 @@ class Failure:
     message: str
 
 
-class Feed:
+class Feed(abc.ABC):
     """The state of one run; who keeps it current sets it under `changed` and notifies."""
 
     def __init__(self, fds: dict[str, int], path: Path, metadata: dict[str, Any]) -> None:
@@ -104,9 +105,9 @@ class Feed:
         """Give the order to stop, once or often."""
         self.order(supervisor.GONE if target_gone else supervisor.STOP)
 
+    @abc.abstractmethod
     def order(self, order: bytes) -> None:
         """Give an order of the supervisor's."""
-        raise NotImplementedError
 
     def stderr_text(self) -> str:
         """Return standard error so far, its middle left out where it is long."""
