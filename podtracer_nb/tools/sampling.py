@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from podtracer_nb.errors import CaptureError, InputError
 from podtracer_nb.tools.inside import sample as program
-from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable, united
+from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable, united
 from podtracer_nb.tools.tool import Command
 
 if TYPE_CHECKING:
@@ -169,8 +169,8 @@ class Series:
         self._table: Table = _LINES
         self._tables: tuple[str, ...] = ()
         self._parts: list[pd.DataFrame] = []
-        self._rows: list[dict[str, Any]] = []
-        self._known: dict[str, str] = {}
+        self._rows: list[Row] = []
+        self._times: list[int] = []
         self._lateness: list[int] = []
         self._missed = self._failed = 0
         self._unreadable = ""
@@ -186,14 +186,8 @@ class Series:
             self._unreadable = self._unreadable or str(error)
             return
         self._table = table
-        known = self._known
-        for row in rows:
-            # Names and addresses are the same in every sample: one object of each serves all.
-            kept = {
-                name: known.setdefault(value, value) if type(value) is str else value for name, value in row.items()
-            }
-            kept["sample_time"] = sample.time_ns
-            self._rows.append(kept)
+        self._rows.extend(rows)
+        self._times.extend([sample.time_ns] * len(rows))
         if len(self._rows) >= _ROWS:
             self._flush()
 
@@ -210,11 +204,11 @@ class Series:
     def _flush(self) -> None:
         import pandas as pd
 
-        times = [row.pop("sample_time") for row in self._rows]
         part = self._table.frame(self._rows)
-        part.insert(0, "sample_time", pd.to_datetime(times, utc=True, unit="ns").astype("datetime64[ns, UTC]"))
+        part.insert(0, "sample_time", pd.to_datetime(self._times, utc=True, unit="ns").astype("datetime64[ns, UTC]"))
         self._parts.append(part)
         self._rows.clear()
+        self._times.clear()
 
     def frame(self) -> pd.DataFrame:
         """Return all rows, with `sample_time` (datetime64[ns, UTC]) first and each counter's rate beside it.
