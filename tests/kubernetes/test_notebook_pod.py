@@ -103,7 +103,7 @@ def test_pods_of_the_other_node_are_reached_by_a_tracer_pod_there_that_is_gone_a
     assert other["status"]["podIP"] in done.stdout
     left = ("--namespace", "podtracer", "get", "jobs", "--selector=app.kubernetes.io/name=podtracer-tracer")
     wait_for("the tracer's end", lambda: not shop.json(*left)["items"])
-    refused = notebook.execute(*words[:8], "--via", "here")
+    refused = notebook.execute(*words[:7], "--via", "here")
     assert refused.returncode == 1
     assert f"is on node {other['spec']['nodeName']}, and we are on {notebook.node}" in said(refused)
 
