@@ -297,7 +297,7 @@ def test_a_pod_on_another_node_is_refused_with_the_node_s_name(
     if len(nodes) < 2:
         pytest.skip("the cluster has one node")
     web = web_on(shop, nodes[1])["metadata"]["name"]
-    done = podtracer("run", "ip", "--pod", web, "-n", "shop", PODTRACER_NODE_NAME=nodes[0])
+    done = podtracer("run", "ip", "--pod", web, "-n", "shop", "--via", "here", PODTRACER_NODE_NAME=nodes[0])
     assert done.returncode == 1
     assert f"is on node {nodes[1]}, and we are on {nodes[0]}" in done.stderr and len(done.stderr.splitlines()) == 1
 
