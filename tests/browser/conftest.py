@@ -1,4 +1,8 @@
-"""One JupyterLab and one browser for all tests; a page a test, which fails on a request to others and on an error."""
+"""One JupyterLab and one browser for these tests; a page a test, which fails on a request to others and on an error.
+
+Nothing of it outlives the package: Playwright keeps an event loop running in the thread of the tests, and the state
+directory is in the environment.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ from tests.machine import chromium
 PACKETS = 20_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Make a state directory of these tests' own: another demo, and the user's recordings, are left alone."""
     directory = tmp_path_factory.mktemp("state")
@@ -38,7 +42,7 @@ def demo_pods(state: Path) -> Iterator[None]:
     demo.down()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def lab(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Run a JupyterLab whose folder has a capture of mixed traffic."""
     folder = tmp_path_factory.mktemp("notebooks")
@@ -47,7 +51,7 @@ def lab(state: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         yield server
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Run Debian's Chromium, for which no host is there but this machine."""
     with sync_playwright() as playwright:

@@ -52,9 +52,13 @@ def test_the_notebook_may_look_for_pods_and_nothing_else(overlay: str) -> None:
 def test_in_one_namespace_there_is_no_right_to_the_whole_cluster() -> None:
     made = kustomize(DEPLOY / "overlays/one-namespace")
     assert not [each for each in made if each["kind"].startswith("ClusterRole")]
-    role = pick(made, "Role")
-    assert role["metadata"]["namespace"] == pick(made, "RoleBinding")["metadata"]["namespace"] == "shop"
-    assert {resource: set(rule["verbs"]) for rule in role["rules"] for resource in rule["resources"]} == {
+    roles = {each["metadata"]["name"]: each for each in made if each["kind"] == "Role"}
+    where = {name: role["metadata"]["namespace"] for name, role in roles.items()}
+    assert where == {"podtracer": "shop", "podtracer-tracers": "podtracer"}
+    bound = {each["roleRef"]["name"]: each for each in made if each["kind"] == "RoleBinding"}
+    assert {name: binding["metadata"]["namespace"] for name, binding in bound.items()} == where
+    rules = roles["podtracer"]["rules"]
+    assert {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]} == {
         kind: READING[kind] for kind in ("pods", "services")
     }
 

@@ -262,6 +262,7 @@ class PacketList {
 
   paint() {
     if (!this.grid.clientHeight) return; // not laid out yet, or hidden
+    this.scrolled(); // what the browser has not told of yet: placing would undo it
     this.place();
     this.top = Math.max(0, Math.min(this.lowest, this.top));
     const first = Math.floor(this.top);
