@@ -350,6 +350,8 @@ class Walk:
                 return bool(dissector.row > before)
             if reason == _dissect.REASONS["tables"]:
                 self._make_room()
+            elif reason == _dissect.REASONS["cut"]:
+                self._memory.keep_caplen(dissector.row)
             elif reason == _dissect.REASONS["options"]:
                 self._comment(self.walked, dissector.options())
             elif reason == _dissect.REASONS["other block"]:
