@@ -1,8 +1,8 @@
 """`python -m tests.benchmarks`: the reader and its peers on the same capture in one run, as ratios.
 
 Every figure is the best of several runs in this process, or in one made for it; a peer too slow for the whole capture
-reads its first packets, and is compared by seconds a packet, on the same columns. Ratios hold between machines, times do
-not.
+reads its first packets, and is compared by seconds a packet, on the same columns. Ratios hold between machines, times
+do not.
 """
 
 from __future__ import annotations
@@ -252,17 +252,18 @@ def parts_of_two(path: Path) -> list[tuple[str, float]]:
         "one, partly both: putting together what each has learned": (two_threads.TwoThreads, "_put_together"),
         "one: the frame": (packets.Reader, "_make_frame"),
     }
-    spent: list[dict[str, float]] = []
+    spent: dict[str, float] = {}
+    runs: list[dict[str, float]] = []
 
     def timed(what: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
-            begun, inner = time.perf_counter(), sum(spent[-1].values())
+            begun, before = time.perf_counter(), sum(spent.values())
             try:
                 return function(*arguments, **options)
             finally:
                 # What is measured within is not counted twice.
-                within = sum(spent[-1].values()) - inner
-                spent[-1][what] = spent[-1].get(what, 0.0) + (time.perf_counter() - begun - within) * 1e3
+                within = sum(spent.values()) - before
+                spent[what] = spent.get(what, 0.0) + (time.perf_counter() - begun) * 1e3 - within
 
         return call
 
@@ -270,9 +271,10 @@ def parts_of_two(path: Path) -> list[tuple[str, float]]:
         for what, (owner, name) in parts.items():
             stack.enter_context(mock.patch.object(owner, name, timed(what, getattr(owner, name))))
         for _ in range(9):
-            spent.append({})
+            spent.clear()
             packets.read(path, threads=2)
-    return list(min(spent, key=lambda each: sum(each.values())).items())
+            runs.append({what: spent[what] for what in parts})
+    return list(min(runs, key=lambda each: sum(each.values())).items())
 
 
 def whole_process(path: Path) -> tuple[float, float]:
