@@ -75,7 +75,7 @@ _PAGE = mmap.PAGESIZE
 _ALIGNMENT = 64
 _BLOCK = 4096
 # Old memory larger than this is handed back while a larger one is filled from it, not after.
-_WORTH_RELEASING = 32 << 20
+_WORTH_RELEASING = 4 << 20
 _TABLES = {name: [c for c in DICTIONARY_OF if DICTIONARY_OF[c] == name] for name in set(DICTIONARY_OF.values())}
 # Columns that are widened together.
 _WIDENED = {
