@@ -20,6 +20,7 @@ import pandas as pd
 
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
 from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
+from podtracer_nb.packets.source import anonymous
 
 __all__ = ["BYTES_PER_ROW", "HEXADECIMAL", "ColumnMemory"]
 
@@ -218,7 +219,7 @@ class ColumnMemory:
         new memory, and how many bytes of it can be had before the old is handed back without more being there than
         will be in the end.
         """
-        mapping = mmap.mmap(-1, _size(self._layout, capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        mapping = anonymous(_size(self._layout, capacity))
         if huge and hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel built without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)

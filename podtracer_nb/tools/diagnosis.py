@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -100,6 +101,13 @@ def doctor(context: str | None = None, kubeconfig: str | os.PathLike[str] | None
 
 def checks(context: str | None = None, kubeconfig: str | None = None) -> Iterator[Check]:
     """Give the findings, one after the other, as they are made."""
+    if not targets.is_linux():
+        found = f"{platform.system() or sys.platform}, from which pods of a cluster are reached by tracer pods"
+        yield Check("system", "ok", found)
+        yield from _cluster(context, kubeconfig)
+        yield _recordings()
+        yield _dissector()
+        return
     yield _system()
     yield from _capabilities()
     yield _confinement()
