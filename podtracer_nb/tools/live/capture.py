@@ -99,6 +99,7 @@ class LiveCapture:
         file: Path | None,
         notes: Sequence[str] = (),
         at_end: Callable[[LiveCapture], None] = lambda _: None,
+        again: Callable[[], LiveCapture] | None = None,
     ) -> None:
         self.engine = engine
         self.notes = list(notes)
@@ -111,7 +112,7 @@ class LiveCapture:
         self._seconds: float | None = None
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._at_end = at_end
+        self._at_end, self._again = at_end, again
         self._cached: tuple[tuple[int, ...], pd.DataFrame] | None = None
         self._followers = [
             Follower(job, columns, layers, self._window, self._deliver, self._one_ended) for job in session.jobs
@@ -273,6 +274,22 @@ class LiveCapture:
             each.paused = False
         return self
 
+    def again(self) -> LiveCapture:
+        """Start another capture of the same words, once this one has ended.
+
+        Raises
+        ------
+        InputError
+            This one still runs, or the other would write over its file.
+        PodtracerError
+            As `podtracer_nb.capture`.
+        """
+        if self.running:
+            raise InputError("it still runs: stop it before it is started again")
+        if self._again is None:
+            raise InputError("what this capture was started with is not known: start another one in a cell")
+        return self._again()
+
     def order_stop(self) -> None:
         """Order the capture to end, and do not wait for that."""
         self._session.stop()
@@ -325,6 +342,14 @@ class LiveCapture:
         self._listeners.call(function)
         return function
 
+    def join_callbacks(self) -> None:
+        """Wait, for two seconds, until callbacks have had all that came before the end."""
+        self._listeners.join(_CALLBACKS)
+
+    def off_chunk(self, function: Callable[[pd.DataFrame], object]) -> None:
+        """Call a function of `on_chunk` no more."""
+        self._listeners.leave(function)
+
     def __aiter__(self) -> AsyncIterator[pd.DataFrame]:
         """Give each chunk as it comes, until the end; a slow loop misses chunks (`stats.dropped_by_us`)."""
         return self._listeners.chunks()
@@ -341,7 +366,7 @@ class LiveCapture:
         stats = self.stats
         words = [
             f"{self.engine} of {', '.join(self.targets)}",
-            stats.state if stats.state != "ended" else self._ending(),
+            stats.state if stats.state != "ended" else self.ending,
             f"{stats.seconds:.1f} s",
             f"{stats.packets:,} packets",
             f"{stats.rate:,.0f}/s" if stats.state != "ended" else "",
@@ -386,7 +411,9 @@ class LiveCapture:
             self._listeners.close()
             self._at_end(self)
 
-    def _ending(self) -> str:
+    @property
+    def ending(self) -> str:
+        """Why it ended, in words; "ended" where nothing more is known, and while it runs."""
         reasons = [each.provenance["reason"] for each in self._followers if each.provenance is not None]
         return next((ENDINGS[reason] for reason in reasons if reason in ENDINGS), "ended")
 
