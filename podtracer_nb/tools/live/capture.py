@@ -17,6 +17,7 @@ from podtracer_nb import execution
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools import frames
 from podtracer_nb.tools.api import read_pcap
+from podtracer_nb.tools.live import showing
 from podtracer_nb.tools.live.following import Follower
 from podtracer_nb.tools.live.listeners import Listeners
 from podtracer_nb.tools.live.parts import Parts, Rotation, Spool
@@ -162,7 +163,7 @@ class LiveCapture:
             merged = frames.merge(parts, self._session.jobs)
             if len(parts) > 1:
                 merged = merged.iloc[-self._extent.rows :]
-            merged.attrs["podtracer"]["notes"] += self._all_notes()
+            merged.attrs["podtracer"]["notes"] += self.all_notes()
             cached = self._cached = versions, merged
         shown = cached[1].copy(deep=False)
         shown.attrs["podtracer"] = {**cached[1].attrs["podtracer"], "live": self._short_stats()}
@@ -363,20 +364,12 @@ class LiveCapture:
         self.stop()
 
     def __repr__(self) -> str:
-        stats = self.stats
-        words = [
-            f"{self.engine} of {', '.join(self.targets)}",
-            stats.state if stats.state != "ended" else self.ending,
-            f"{stats.seconds:.1f} s",
-            f"{stats.packets:,} packets",
-            f"{stats.rate:,.0f}/s" if stats.state != "ended" else "",
-            f"{stats.dropped_by_kernel:,} dropped by the kernel" if stats.dropped_by_kernel else "",
-            f"{stats.dropped_by_us:,} missed by callbacks" if stats.dropped_by_us else "",
-            *(str(error) for error in self.errors),
-            *self._all_notes(),
-            f"file: {', '.join(map(str, self.files))}" if self._keep else "no file",
-        ]
-        return f"<LiveCapture: {' · '.join(word for word in words if word)}>"
+        """Return how it is getting on, in a line."""
+        return f"<LiveCapture: {' · '.join(showing.words(self))}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        """Return how it was getting on when it was shown: as a table, and as a line."""
+        return {"text/html": showing.as_html(self), "text/plain": repr(self)}
 
     # ------------------------------------------------------------------------------------------------- inside
 
@@ -417,7 +410,8 @@ class LiveCapture:
         reasons = [each.provenance["reason"] for each in self._followers if each.provenance is not None]
         return next((ENDINGS[reason] for reason in reasons if reason in ENDINGS), "ended")
 
-    def _all_notes(self) -> list[str]:
+    def all_notes(self) -> list[str]:
+        """Return what the user should know about it, and about what becomes of its bytes."""
         spooled = [each.spool.note for each in self._followers if each.spool is not None and each.spool.note]
         return [*self.notes, *dict.fromkeys(spooled)]
 
