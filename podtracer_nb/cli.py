@@ -160,7 +160,7 @@ def _send(job: Job, *, host: str, port: int) -> None:
     """Send the output to a collector as it comes; the recording stays here, too."""
     from podtracer_nb.collector import ClientTrust, Sender
     from podtracer_nb.collector.sender import CHUNK
-    from podtracer_nb.tools.session import Counted
+    from podtracer_nb.tools.job import Counted
 
     trust = ClientTrust.from_environment()
     counted = job.count = Counted()
@@ -215,6 +215,7 @@ def _to_parquet(request: options.ReadRequest) -> int:
 
 
 def _run(request: options.RunRequest) -> int:
+    from podtracer_nb.tools import Lines
     from podtracer_nb.tools.api import open_session
 
     if request.bg:
@@ -223,6 +224,8 @@ def _run(request: options.RunRequest) -> int:
         raise InputError("-o and --shell are for a notebook; in a shell leave the output in a file with -f FILE")
     if request.tool is None:
         raise InputError("no tool named; write podtracer run TOOL --pod POD -- ARGS")
+    if request.align_clocks:
+        raise InputError("--align-clocks is for a notebook's frame: a recording keeps the times of its own node")
     if (
         request.destination is None
         and (request.stdout or _dash(request.arguments))
@@ -238,21 +241,28 @@ def _run(request: options.RunRequest) -> int:
 
             session, _ = opened.enter_context(open_pair(request.arguments, **{**request.pair_keywords(), "text": text}))
         else:
-            session = open_session([(request.tool, request.arguments)], **{**request.keywords(), "text": text})
+            words = {name: value for name, value in request.keywords().items() if name != "align_clocks"}
+            session = open_session([(request.tool, request.arguments)], **{**words, "text": text}, apart=True)
             opened.enter_context(session)
         kept = request.file is not None or session.jobs[0].command.file is not None
         wants_stdout = request.destination is None and (request.stdout or _dash(request.arguments))
         if wants_stdout and len(session.jobs) > 1:
             raise InputError("-s writes one target's output: name one pod")
-        several = len(session.jobs) > 1
+        several = len(session.jobs) + len(session.failed) > 1
         read = _copy if wants_stdout else _keep if kept else functools.partial(_print, named=several)
         if request.destination is not None:
             # The original's `-w -` goes to the collector, not to standard output.
             read = functools.partial(_send, host=request.destination, port=request.port or _COLLECTOR)
-        results = session.each(lambda job: _settled(job, read, session), _progress if sys.stderr.isatty() else None)
+        # A table would run into what is printed on the same terminal.
+        table = several and (read is _keep or not sys.stdout.isatty())
+        shown = Lines(sys.stderr) if table else None if several else _progress
+        results = session.each(lambda job: _settled(job, read, session), shown if sys.stderr.isatty() else None)
     codes = []
+    for target, error in session.failed:
+        _say(f"podtracer: {target.label}: {error}")
+        codes.append(_FAILED)
     for job, result in zip(session.jobs, results, strict=True):
-        if isinstance(result, PodtracerError) and len(session.jobs) > 1:
+        if isinstance(result, PodtracerError) and several:
             _say(f"podtracer: {job.target.label}: {result}")
             codes.append(_FAILED)
         elif isinstance(result, BaseException):
@@ -319,7 +329,7 @@ def _keep(job: Job) -> None:
 
 def _chunks(job: Job) -> Iterator[memoryview]:
     """Yield a job's standard output as it comes, counted."""
-    from podtracer_nb.tools.session import Counted
+    from podtracer_nb.tools.job import Counted
 
     counted = job.count = Counted()
     view = memoryview(bytearray(_CHUNK))
@@ -349,7 +359,7 @@ def _print(job: Job, *, named: bool) -> None:
 
 
 def _print_lines(job: Job, before: str) -> None:
-    from podtracer_nb.tools.session import Counted
+    from podtracer_nb.tools.job import Counted
 
     counted = job.count = Counted()
     rests = {"stdout": b"", "stderr": b""}
@@ -373,8 +383,8 @@ def _print_lines(job: Job, before: str) -> None:
 
 
 def _print_samples(job: Job, before: str) -> None:
+    from podtracer_nb.tools.job import Counted
     from podtracer_nb.tools.sampling import samples
-    from podtracer_nb.tools.session import Counted
 
     counted = job.count = Counted()
     for each in samples(job.run.stdout):
@@ -484,7 +494,7 @@ def _banner(job: Job, provenance: dict[str, Any]) -> str:
 
 def _exit_code(provenance: dict[str, Any]) -> int:
     if provenance["reason"] != "exit" or provenance["interrupted"]:
-        return _FAILED if provenance["reason"] in ("disk", "target-gone") else 0
+        return _FAILED if provenance["reason"] in ("disk", "target-gone", "tracer-gone") else 0
     if provenance["signal"]:
         return 128 + int(provenance["signal"])
     return int(provenance["exit_code"] or 0)

@@ -8,6 +8,7 @@ the same for us (`tracer.py`), and what it sends becomes the same `Run` here (`r
 from __future__ import annotations
 
 from podtracer_nb.execution.ask import ask
+from podtracer_nb.execution.clock import Clock
 from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
 from podtracer_nb.execution.remote import Elsewhere, start_remote
@@ -15,6 +16,7 @@ from podtracer_nb.execution.run import Limits, Output, Run, Tail, search_path, s
 from podtracer_nb.execution.tracer import Placement, Tracer, delete_tracers, tracer_on, tracers
 
 __all__ = [
+    "Clock",
     "Elsewhere",
     "Limits",
     "Output",

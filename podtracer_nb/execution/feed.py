@@ -21,10 +21,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from podtracer_nb.execution import supervisor
+from podtracer_nb.execution.clock import Clock
 
 __all__ = ["Failure", "Feed", "Reason", "Status", "SupervisedFeed"]
 
-Reason = Literal["exit", "timer", "bytes", "stopped", "target-gone", "parent-gone", "disk"]
+Reason = Literal["exit", "timer", "bytes", "stopped", "target-gone", "parent-gone", "disk", "tracer-gone"]
 
 _PATIENCE = 1.0  # seconds between SIGINT and SIGKILL for a tool that lost its supervisor
 _RECHECK = 0.02
@@ -40,8 +41,8 @@ class Status:
         The tool's exit status, or the number of the signal that ended it; the other is None.
     reason
         Why it ended: by itself ("exit"), at a limit ("timer", "bytes"), on our order ("stopped"), because its target
-        was gone ("target-gone"), because whoever started it was gone ("parent-gone"), or because the recording could
-        not grow ("disk").
+        was gone ("target-gone"), because whoever started it was gone ("parent-gone"), because the recording could not
+        grow ("disk"), or because the tracer pod on its node was ended or lost ("tracer-gone").
     started, ended
         When, in UTC.
     bytes, sha256
@@ -85,6 +86,7 @@ class Feed(abc.ABC):
         self.metadata = metadata
         self.pid: int | None = None
         self.journal_bytes = 0
+        self.clock: Clock | None = None
         self.status: Status | None = None
         self.failure: Failure | None = None
         self.recording, self.journal = fds["recording"], fds["journal"]

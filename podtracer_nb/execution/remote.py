@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from podtracer_nb import errors
 from podtracer_nb.errors import ClusterError, ExecutionError, PodtracerError
 from podtracer_nb.execution import files, supervisor
+from podtracer_nb.execution.clock import measured
 from podtracer_nb.execution.feed import Failure, Feed, Status
 from podtracer_nb.execution.recording import open_recording
 from podtracer_nb.execution.run import Run, new_journal
@@ -35,6 +36,7 @@ __all__ = ["EVENT", "Elsewhere", "RemoteFeed", "entry", "start_remote"]
 EVENT = 3
 _PING_SECONDS = 10.0
 _PATIENCE = 90.0  # seconds without a connection after which the run is given up: beyond the agent's own lease
+_QUESTIONS = 5  # after the time, at the beginning
 _ORDERS = {supervisor.STOP: "stop", supervisor.GONE: "gone", supervisor.REPORT: "report"}
 
 
@@ -50,6 +52,8 @@ class RemoteFeed(Feed):
     ----------
     connect
         Makes a connection to the agent.
+    alive
+        Asks the cluster whether the agent's pod is there.
     order
         What is to be run there.
     path, metadata
@@ -59,6 +63,7 @@ class RemoteFeed(Feed):
     def __init__(  # noqa: PLR0917 - one caller, below
         self,
         connect: Callable[[], ExecStream],
+        alive: Callable[[], bool],
         order: dict[str, Any],
         path: Path,
         metadata: dict[str, Any],
@@ -75,8 +80,9 @@ class RemoteFeed(Feed):
         self._stream: ExecStream | None = None
         self._stopping: list[bytes] = []
         self.started: dict[str, Any] | None = None
-        self.clock_offset_ns: int | None = None
         self.connections = 0
+        self._alive = alive
+        self._questions = _QUESTIONS
         self.error: PodtracerError | None = None
         super().__init__(fds, path, metadata)
         self._sidecar.write({**metadata, "state": "running"})
@@ -115,8 +121,10 @@ class RemoteFeed(Feed):
             except ClusterError as error:
                 if sum(self._sizes.values()) > before:
                     last, pause = time.monotonic(), 0.1
-                if time.monotonic() - last > _PATIENCE:
-                    problem = ExecutionError(f"the run was lost: {error}; {self._sizes[1]} bytes are in {self.path}")
+                gone = self._gone()
+                if gone or time.monotonic() - last > _PATIENCE:
+                    why = gone or f"no connection to it for {_PATIENCE:.0f} s ({error})"
+                    status, problem = self._lost(why)
                     break
                 threading.Event().wait(pause)
                 pause = min(pause * 2, 5.0)
@@ -128,18 +136,39 @@ class RemoteFeed(Feed):
             self._end(status, problem)
             self.changed.notify_all()
 
+    def _gone(self) -> str:
+        """Return why the tracer pod will never answer; empty where it may, or the cluster cannot be asked."""
+        try:
+            return "" if self._alive() else "it was deleted or evicted"
+        except PodtracerError:
+            return ""
+
+    def _lost(self, why: str) -> tuple[dict[str, Any] | None, PodtracerError | None]:
+        """Return how a run ended whose end nobody told: with what came of it, or with nothing."""
+        started = self.started
+        if started is None:
+            return None, ExecutionError(f"the tracer pod on {self.metadata['node']} is gone ({why}): run it again")
+        now = datetime.datetime.now(datetime.UTC)
+        return {
+            "exit_code": None,
+            "signal": None,
+            "reason": "tracer-gone",
+            "started": started["started"],
+            "ended": now.isoformat(),
+            "bytes": self._sizes[1],
+            "sha256": self._digest.hexdigest(),
+            "pid": started["pid"],
+            "note": f"the tracer pod on {self.metadata['node']} is gone ({why}): what came until then is here",
+        }, None
+
     def _connection(self) -> dict[str, Any] | None:
         """Serve one connection; return the status, or None where it ended before there was one."""
         with self._connect() as stream:
             self.connections += 1
-            have = {"stdout": self._sizes[1], "stderr": self._sizes[2]}
-            first: dict[str, Any] = {"run": self._run, "have": have}
-            # It is asked to start until we know that it did: an answer may be lost with its connection.
-            self._say(stream, first if self.started else {**first, "start": self._order})
-            with self.changed:
-                self._stream = stream
-                for order in self._stopping:
-                    self._say(stream, {"order": _ORDERS[order]})
+            if self._questions > 0:
+                self._ask_the_time(stream)  # before anything keeps the other side busy
+            else:
+                self._attach(stream)
             pinging = threading.Event()
             threading.Thread(target=self._ping, args=(stream, pinging), daemon=True).start()
             try:
@@ -148,6 +177,20 @@ class RemoteFeed(Feed):
                 pinging.set()
                 with self.changed:
                     self._stream = None
+
+    def _attach(self, stream: ExecStream) -> None:
+        """Have the run started, or go on behind what is here of it."""
+        have = {"stdout": self._sizes[1], "stderr": self._sizes[2]}
+        first: dict[str, Any] = {"run": self._run, "have": have}
+        # It is asked to start until we know that it did: an answer may be lost with its connection.
+        self._say(stream, first if self.started else {**first, "start": self._order})
+        with self.changed:
+            self._stream = stream
+            for order in self._stopping:
+                self._say(stream, {"order": _ORDERS[order]})
+
+    def _ask_the_time(self, stream: ExecStream) -> None:
+        self._say(stream, {"ping": time.time_ns()})
 
     def _ping(self, stream: ExecStream, done: threading.Event) -> None:
         while not done.wait(_PING_SECONDS):
@@ -162,7 +205,7 @@ class RemoteFeed(Feed):
                 continue
             for time_ns, kind, part, whole in entries.add(data):
                 if kind == EVENT:
-                    if whole is not None and (status := self._event(json.loads(whole), time_ns)) is not None:
+                    if whole is not None and (status := self._event(json.loads(whole), time_ns, stream)) is not None:
                         self._say(stream, {"order": "done"})
                         return status
                 else:
@@ -171,15 +214,22 @@ class RemoteFeed(Feed):
             raise ClusterError(f"the tracer's agent ended: {(said.decode(errors='replace') or stream.failure).strip()}")
         return None
 
-    def _event(self, event: dict[str, Any], time_ns: int) -> dict[str, Any] | None:
+    def _event(self, event: dict[str, Any], time_ns: int, stream: ExecStream) -> dict[str, Any] | None:
         if "error" in event:
             kind: Any = getattr(errors, event["error"], ExecutionError)
             raise (kind if issubclass(kind, PodtracerError) else ExecutionError)(event["message"])
+        if "pong" in event:
+            with self.changed:
+                self.clock = measured(event["pong"], event["heard"], time_ns, time.time_ns(), self.clock)
+            self._questions -= 1  # below 0, they are those that keep the connection awake
+            if self._questions > 0:
+                self._ask_the_time(stream)
+            elif self._questions == 0:
+                self._attach(stream)
         if "started" in event:
             with self.changed:
                 self.started = event["started"]
                 self.pid = self.started["pid"] if self.started else None
-                self.clock_offset_ns = time_ns - time.time_ns()
                 self.changed.notify_all()
         return event.get("status")
 
@@ -221,9 +271,11 @@ class RemoteFeed(Feed):
             self._sidecar.write({**self.metadata, "reason": "lost", "bytes": size, "sha256": digest})
             return
         started, ended = (datetime.datetime.fromisoformat(status.pop(word)) for word in ("started", "ended"))
+        if status["reason"] == "stopped" and not self._stopping:
+            status["reason"] = "tracer-gone"  # nobody here asked for it
         self.status = Status(started=started, ended=ended, **status)
         words = {**status, "started": started, "ended": ended, "stderr": self.stderr_text()[-4000:]}
-        self._sidecar.write({**self.metadata, **words, "clock_offset_ns": self.clock_offset_ns})
+        self._sidecar.write({**self.metadata, **words, "clock": asdict(self.clock) if self.clock else None})
 
 
 class _Stderr:
@@ -292,6 +344,8 @@ class Elsewhere:
         The namespaces to enter.
     connect
         Makes a connection to the tracer's agent.
+    alive
+        Asks the cluster whether the tracer pod is there.
     notices
         What the user should know of it; what the other node says comes when a run has started.
     """
@@ -299,6 +353,7 @@ class Elsewhere:
     target: Target
     kinds: tuple[str, ...]
     connect: Callable[[], ExecStream]
+    alive: Callable[[], bool]
     notices: tuple[str, ...] = ()
 
 
@@ -327,7 +382,7 @@ def start_remote(
             **metadata,
         }
         whole = {**order, "kinds": list(place.kinds), "target": _words(target)}
-        feed = RemoteFeed(place.connect, whole, path, described, fds, written)
+        feed = RemoteFeed(place.connect, place.alive, whole, path, described, fds, written)
         ours.pop_all()
     run = Run(feed, argv, target.label)
     try:

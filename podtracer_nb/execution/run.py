@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from podtracer_nb.errors import ExecutionError, InputError, PrivilegeError, ToolFailed, ToolNotFound
 from podtracer_nb.execution import files, supervisor
+from podtracer_nb.execution.clock import Clock
 from podtracer_nb.execution.feed import Feed, Status, SupervisedFeed
 from podtracer_nb.execution.recording import open_recording
 from podtracer_nb.targets import Pin
@@ -150,6 +151,16 @@ class Run:
     def pid(self) -> int | None:
         """The tool's process id; of nsenter, where that has to fork for a PID namespace."""
         return self._feed.pid
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes of output there are so far."""
+        return os.fstat(self._feed.recording).st_size
+
+    @property
+    def clock(self) -> Clock | None:
+        """The clock that the times of its output are by, against ours; None: it is ours."""
+        return self._feed.clock
 
     @property
     def stderr(self) -> str:

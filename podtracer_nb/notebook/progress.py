@@ -7,11 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.notebook.display import Banner, of_progress
+from podtracer_nb.notebook.targets_table import TargetsTable
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from podtracer_nb.tools import Progress
+    from podtracer_nb.tools.progress import Lines
 
 __all__ = ["ProgressLine"]
 
@@ -48,6 +50,7 @@ class ProgressLine:
         self._bounded = bounded
         self._display: Any = None
         self._written = False
+        self._table: Lines | None = None
         self._last: float | None = None
 
     def __call__(self, progress: Progress) -> None:
@@ -61,7 +64,12 @@ class ProgressLine:
         self._last = now
         line = of_progress(progress, self._tool, bounded=self._bounded)
         if self._in_kernel:
-            self._show(line)
+            self._show(line if len(progress.each) < 2 else TargetsTable(line, progress))  # noqa: PLR2004
+        elif terminal and len(progress.each) > 1:
+            from podtracer_nb.tools.progress import Lines
+
+            self._table = self._table or Lines(sys.stderr)
+            self._table(progress)
         elif terminal:
             sys.stderr.write(f"\r\x1b[2K{line!r}")
             sys.stderr.flush()
@@ -75,11 +83,15 @@ class ProgressLine:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
             self._written = False
+        if self._table is not None:
+            self._table.clear()
+            sys.stderr.flush()
+            self._table = None
         if self._display is not None or banner is not None:
             self._show(banner or Banner(()))
         self._display = None
 
-    def _show(self, line: Banner) -> None:
+    def _show(self, line: Banner | TargetsTable) -> None:
         from IPython.display import display  # loaded already where there is a shell
 
         if self._display is not None:

@@ -71,6 +71,7 @@ _targets = _options(
 _limits = _options(
     click.option("-t", "--timer", type=Duration(), help="Stop after this long: 30s, 2m, 1h2m."),
     click.option("--max-bytes", type=Size(), help="Stop after this much output: 20M, 1GiB."),
+    click.option("--max-total", type=Size(), help="Stop all targets when they have written this much together."),
 )
 _output = _options(
     click.option("-f", "--file", type=Value("file"), help="Leave the output in this file, on this machine."),
@@ -105,6 +106,7 @@ _packets = _options(
     ),
     click.option("--image", type=Value("image"), help="Image of tracer pods [default: the notebook's own]."),
     click.option("--tracer-namespace", type=Value("namespace"), help="Namespace of tracer pods."),
+    click.option("--align-clocks", is_flag=True, help="Notebook: bring other nodes' times to this machine's clock."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
     click.option("--from", "from_pod", type=Value("pod"), help="iperf3: the pod that its client runs in."),
     click.option("--to", "to_pod", type=Value("pod"), help="iperf3: the pod that its server runs in, meanwhile."),
@@ -154,6 +156,11 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         raise click.UsageError("--window and --no-keep belong to --bg")
     if values["bg"] and (values["stdout"] or values["text"] or values["parse"] or values["every"] or values["shell"]):
         raise click.UsageError("--bg captures packets: leave -s, --text, --parse, --every and --shell out")
+    if values["bg"] and (values["max_total"] is not None or values["align_clocks"]):
+        raise click.UsageError(
+            "--bg keeps to limits of each target, and shows times as they were recorded: leave "
+            "--max-total and --align-clocks out"
+        )
     if values["for_"] is not None:
         strange = [name for name in (*NOT_HELD, "shell") if values[name] and name != "keep"]
         if strange:
@@ -199,7 +206,7 @@ def _check_pair(tool: str | None, values: Mapping[str, Any]) -> None:
     if values["from_pod"] is None or values["to_pod"] is None:
         raise click.UsageError("--from and --to name the two ends: give both")
     others = ("pod", "selector", "all_namespaces", "container", "pid", "netns", "filter", "interface", "count",
-              "snaplen", "parse", "every", "destination")  # fmt: skip
+              "snaplen", "parse", "every", "destination", "max_total", "align_clocks")  # fmt: skip
     given = [name for name in others if values[name]]
     if given:
         raise click.UsageError(f"--{given[0].replace('_', '-')} does not go with --from and --to: leave it out")

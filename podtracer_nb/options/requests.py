@@ -47,6 +47,7 @@ class RunRequest:
     ns: tuple[str, ...] = ("net",)
     timer: float | None = None
     max_bytes: int | None = None
+    max_total: int | None = None
     file: str | None = None
     filter: str | None = None
     interface: str | None = None
@@ -60,6 +61,7 @@ class RunRequest:
     via: str | None = None
     image: str | None = None
     tracer_namespace: str | None = None
+    align_clocks: bool = False
     for_: float | None = None
     stdout: bool = False
     destination: str | None = None
@@ -88,7 +90,8 @@ class RunRequest:
     def live_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.capture(**keywords)` takes, but for tcpdump's own words."""
         ours = ("tool", "arguments", "stdout", "out", "shell", "bg", "text", "parse", "every", "allow_change", "for_",
-                "destination", "port", "from_pod", "to_pod", "via", "image", "tracer_namespace")  # fmt: skip
+                "destination", "port", "from_pod", "to_pod", "via", "image", "tracer_namespace", "max_total",
+                "align_clocks")  # fmt: skip
         return _keywords(self, *ours)
 
 
@@ -99,7 +102,8 @@ NOT_RUN = (
 
 # What limits or shapes the output of a tool that runs, which a change that is held has not.
 NOT_HELD = (
-    "timer", "max_bytes", "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
+    "timer", "max_bytes", "max_total", "align_clocks",
+    "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
     "port", "from_pod", "to_pod", "engine", "bg", "window", "keep", "via", "image", "tracer_namespace",
 )  # fmt: skip
 

@@ -7,10 +7,12 @@ from podtracer_nb.tools.api import pods, read_pcap, run, run_together, tracers
 from podtracer_nb.tools.diagnosis import doctor
 from podtracer_nb.tools.held import Held, changes, hold, undo_all
 from podtracer_nb.tools.impairment import impair
+from podtracer_nb.tools.job import ENDINGS, Job, Task
 from podtracer_nb.tools.large import read_parquet, scan, to_parquet
 from podtracer_nb.tools.live import LiveCapture, LiveStats, capture, captures
+from podtracer_nb.tools.progress import Lines, Progress, TargetProgress
 from podtracer_nb.tools.registry import list_tools
-from podtracer_nb.tools.session import ENDINGS, Job, Progress, Session, Task
+from podtracer_nb.tools.session import Session
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
 from podtracer_nb.tools.throughput import iperf3
 from podtracer_nb.tools.tool import Change, Command, Options, Tool, Variant
@@ -22,6 +24,7 @@ __all__ = [
     "Command",
     "Held",
     "Job",
+    "Lines",
     "LiveCapture",
     "LiveStats",
     "Options",
@@ -29,6 +32,7 @@ __all__ = [
     "Progress",
     "Session",
     "Table",
+    "TargetProgress",
     "Task",
     "Text",
     "Tool",

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import json
 import os
 import select
+import signal
 import socket
 import sys
 import threading
@@ -26,13 +28,15 @@ from typing import Any
 
 from podtracer_nb import errors, execution, targets
 from podtracer_nb.execution.remote import EVENT, entry
-from podtracer_nb.tools.session import Session, Task
+from podtracer_nb.tools.job import Task
+from podtracer_nb.tools.session import Session
 from podtracer_nb.tools.tool import Options
 
 __all__ = ["main"]
 
 _SOCKET = Path(os.environ.get("PODTRACER_AGENT_SOCKET", "/tmp/podtracer-agent.sock"))  # noqa: S108  the pod's own
 _SILENT = 40.0  # seconds without a line, pings and all, after which a connection is taken for dead
+_LAST_SECONDS = 4.0  # of the five that a pod which is deleted is given
 _KINDS = {"stdout": 1, "stderr": 2}
 
 
@@ -42,13 +46,53 @@ class _Run:
     def __init__(self, session: Session[object]) -> None:
         self.session = session
         self.job = session.jobs[0]
+        self.started = datetime.datetime.now(datetime.UTC)
         self.attached = 0
-        self.taken = threading.Event()
         self.seen = time.monotonic()
+
+    def close(self) -> None:
+        """End it, and leave nothing of it: the other side has it, or will never come for it."""
+        self.session.close()
+        for path in (self.job.recording, Path(f"{self.job.recording}.json")):
+            path.unlink(missing_ok=True)
+
+
+class _Answers:
+    """What goes back over one connection, from several threads, until it breaks or is closed."""
+
+    def __init__(self, taken: int) -> None:
+        self._taken = taken
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def entry(self, time_ns: int | None, kind: int, data: bytes) -> None:
+        """Write one entry, with the time now where none is given; raise OSError where nobody is there any more."""
+        with self._lock:
+            if self._closed:
+                raise BrokenPipeError
+            view = memoryview(entry(time.time_ns() if time_ns is None else time_ns, kind, data))
+            while view:
+                view = view[os.write(self._taken, view) :]
+
+    def event(self, **words: Any) -> None:
+        self.entry(None, EVENT, json.dumps(words).encode())
+
+    def error(self, error: errors.PodtracerError) -> None:
+        self.event(error=type(error).__name__, message=str(error))
+
+    def close(self) -> None:
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                os.close(self._taken)
 
 
 class Agent:
-    """Serves until nobody has come for `idle` seconds; ends a run that nobody has asked for during `lease` seconds."""
+    """Serves until nobody has come for `idle` seconds; ends a run that nobody has asked for during `lease` seconds.
+
+    Somebody is there as long as lines come from the other side, pings at least: a silent capture writes nothing, so
+    only these tell that its kernel is gone. SIGTERM, which an eviction and a deletion send, ends every run, flushed.
+    """
 
     def __init__(self, idle: float, lease: float) -> None:
         self._idle, self._lease = idle, lease
@@ -56,21 +100,30 @@ class Agent:
         self._lock = threading.Lock()
         self._seen = time.monotonic()
         self._connections = 0
+        self._ending = threading.Event()
 
     def serve(self) -> None:
         """Take connections until it is time to end; every run is ended before."""
+        signal.signal(signal.SIGTERM, lambda *_: self._ending.set())
         _SOCKET.unlink(missing_ok=True)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
             listening.bind(str(_SOCKET))
-            listening.listen(64)
-            listening.settimeout(1.0)
+            listening.listen(256)
+            listening.settimeout(0.25)
             print("agent ready", flush=True)
-            while not self._over():
+            while not self._over() and not self._ending.is_set():
                 with contextlib.suppress(TimeoutError):
                     connection, _ = listening.accept()
                     threading.Thread(target=self._connection, args=(connection,), daemon=True).start()
-        for each in self._runs.values():
-            each.session.__exit__(None, None, None)
+        with self._lock:
+            left = list(self._runs.values())
+        for each in left:
+            each.session.stop()
+        until = time.monotonic() + _LAST_SECONDS
+        while self._runs and time.monotonic() < until:  # until the other sides have their ends
+            threading.Event().wait(0.05)
+        for each in left:
+            each.close()
 
     def _over(self) -> bool:
         now = time.monotonic()
@@ -80,7 +133,7 @@ class Agent:
                     each.seen = now
                 elif now - each.seen > self._lease:
                     del self._runs[name]
-                    threading.Thread(target=each.session.__exit__, args=(None, None, None)).start()
+                    threading.Thread(target=each.close).start()
             if self._connections or self._runs:
                 self._seen = now
             return now - self._seen > self._idle
@@ -90,87 +143,97 @@ class Agent:
             self._connections += 1
         try:
             _, fds, _, _ = socket.recv_fds(connection, 16, 3)
-            with os.fdopen(fds[0], "rb") as given, os.fdopen(fds[1], "wb", buffering=0) as taken:
-                for each in fds[2:]:
-                    os.close(each)
-                self._serve(given.fileno(), taken)
+            for each in fds[2:]:
+                os.close(each)
+            answers = _Answers(fds[1])
+            try:
+                self._serve(fds[0], answers)
+            finally:
+                os.close(fds[0])
+                # Whoever writes may be held up by a reader that is gone: it ends with its pipe.
+                threading.Thread(target=answers.close, daemon=True).start()
         finally:
             connection.close()
             with self._lock:
                 self._connections -= 1
 
-    def _serve(self, given: int, taken: Any) -> None:
-        lines = _lines(given)
-        order = next(lines, None)
-        if order is None:
-            return
-        try:
-            name, run = self._found(order)
-        except errors.PodtracerError as error:
-            failed = {"error": type(error).__name__, "message": str(error)}
-            taken.write(entry(time.time_ns(), EVENT, json.dumps(failed).encode()))
-            return
-        with self._lock:
-            run.attached += 1
-        threading.Thread(target=self._hear, args=(lines, run), daemon=True).start()
-        try:
-            self._give(run, order.get("have", {}), taken)
-            if not run.taken.wait(self._lease):
-                return  # its end may not have arrived: it is asked for again, or its lease ends
-            with self._lock:
-                self._runs.pop(name, None)
-            run.session.__exit__(None, None, None)
-            _remove(run.job.recording)
-        except (BrokenPipeError, OSError):
-            pass  # the connection broke: the run goes on, and is asked for again
-        finally:
+    def _serve(self, given: int, answers: _Answers) -> None:
+        """Serve one connection until the other side's lines end: it has what it wants, or is gone."""
+        run = None
+        for order in _lines(given):
+            if "ping" in order:
+                with contextlib.suppress(OSError):
+                    answers.event(pong=order["ping"], heard=order["heard"])
+            elif run is None:
+                try:
+                    name, run = self._found(order)
+                except errors.PodtracerError as error:
+                    with contextlib.suppress(OSError):
+                        answers.error(error)
+                    continue
+                giving = (run, order.get("have", {}), answers)
+                threading.Thread(target=self._give, args=giving, daemon=True).start()
+            elif order.get("order") == "report":
+                run.job.run.report()
+            elif order.get("order") in ("stop", "gone"):
+                run.job.run.stop(target_gone=order["order"] == "gone")
+            elif order.get("order") == "done":
+                with self._lock:
+                    self._runs.pop(name, None)
+                run.close()
+                return
+        if run is not None:
             with self._lock:
                 run.attached -= 1
                 run.seen = time.monotonic()
 
     def _found(self, order: dict[str, Any]) -> tuple[str, _Run]:
+        """Return the run that is asked for, attached to; started where it is new."""
         name = str(order["run"])
         with self._lock:
             run = self._runs.get(name)
-        if run is not None:
-            return name, run
+            if run is not None:
+                run.attached += 1
+                return name, run
+        if self._ending.is_set():
+            raise errors.ExecutionError("the tracer pod is being ended: run it again")
         if "start" not in order:
             raise errors.ExecutionError("the tracer does not know this run any more: its lease is over; run it again")
         run = _Run(_session(order["start"]))
         with self._lock:
             self._runs[name] = run
+            run.attached += 1
         return name, run
 
-    def _hear(self, lines: Iterator[dict[str, Any]], run: _Run) -> None:
-        for order in lines:
-            if order.get("order") == "report":
-                run.job.run.report()
-            elif order.get("order") == "done":
-                run.taken.set()
-            elif order.get("order") in ("stop", "gone"):
-                run.job.run.stop(target_gone=order["order"] == "gone")
-
-    def _give(self, run: _Run, have: dict[str, int], taken: Any) -> None:
+    @staticmethod
+    def _give(run: _Run, have: dict[str, int], answers: _Answers) -> None:
         job = run.job
-        started = {"pid": job.run.pid, "argv": list(job.command.argv), "notices": list(job.pin.notices)}
-        taken.write(entry(time.time_ns(), EVENT, json.dumps({"started": started, "clock_ns": time.time_ns()}).encode()))
-        skip = {"stdout": have.get("stdout", 0), "stderr": have.get("stderr", 0)}
-        for output in job.run.events():
-            data = output.data
-            if skip[output.stream]:
-                passed = min(skip[output.stream], len(data))
-                skip[output.stream] -= passed
-                data = data[passed:]
-            if data:
-                _write(taken, entry(output.time_ns, _KINDS[output.stream], data))
+        started = {
+            "pid": job.run.pid,
+            "argv": list(job.command.argv),
+            "notices": list(job.pin.notices),
+            "started": run.started.isoformat(),
+        }
         try:
-            status = job.run.wait()
-        except errors.PodtracerError as error:
-            failed = {"error": type(error).__name__, "message": str(error)}
-            taken.write(entry(time.time_ns(), EVENT, json.dumps(failed).encode()))
-            return
-        words = {**asdict(status), "started": status.started.isoformat(), "ended": status.ended.isoformat()}
-        taken.write(entry(time.time_ns(), EVENT, json.dumps({"status": words}).encode()))
+            answers.event(started=started)
+            skip = {"stdout": have.get("stdout", 0), "stderr": have.get("stderr", 0)}
+            for output in job.run.events():
+                data = output.data
+                if skip[output.stream]:
+                    passed = min(skip[output.stream], len(data))
+                    skip[output.stream] -= passed
+                    data = data[passed:]
+                if data:
+                    answers.entry(output.time_ns, _KINDS[output.stream], data)
+            try:
+                status = job.run.wait()
+            except errors.PodtracerError as error:
+                answers.error(error)
+                return
+            words = {**asdict(status), "started": status.started.isoformat(), "ended": status.ended.isoformat()}
+            answers.event(status=words)
+        except OSError:
+            pass  # the connection broke: the run goes on, and is asked for again
 
 
 def _session(order: dict[str, Any]) -> Session[object]:
@@ -188,30 +251,17 @@ def _session(order: dict[str, Any]) -> Session[object]:
     )
 
 
-def _write(taken: Any, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[taken.write(view) :]
-
-
-def _remove(recording: Path) -> None:
-    """Remove a recording that the other side has, verified."""
-    for path in (recording, Path(f"{recording}.json")):
-        path.unlink(missing_ok=True)
-
-
 def _lines(descriptor: int) -> Iterator[dict[str, Any]]:
     """Give the orders of one connection, until it ends or has been silent for too long."""
     data = b""
     while select.select([descriptor], [], [], _SILENT)[0]:
         more = os.read(descriptor, 1 << 16)
+        heard = time.time_ns()
         if not more:
             return
         *lines, data = (data + more).split(b"\n")
         for line in lines:
-            order = json.loads(line)
-            if "ping" not in order:
-                yield order
+            yield {**json.loads(line), "heard": heard}
 
 
 def _connect() -> None:

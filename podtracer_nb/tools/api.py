@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, PodtracerError
+from podtracer_nb.tools.job import Job, Task, describe
 from podtracer_nb.tools.large import spoken
-from podtracer_nb.tools.session import Job, Progress, Session, Task
+from podtracer_nb.tools.progress import Progress
+from podtracer_nb.tools.session import Session
 from podtracer_nb.tools.tool import Change, Options
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def open_session(
     ns: Sequence[str] = ("net",),
     timer: float | None = None,
     max_bytes: int | None = None,
+    max_total: int | None = None,
     file: str | os.PathLike[str] | None = None,
     filter: str | None = None,
     interface: str | None = None,
@@ -54,6 +57,7 @@ def open_session(
     hold: float | None = None,
     change: Change | None = None,
     keep: bool = True,
+    apart: bool = False,
 ) -> Session[object]:
     """Resolve the targets and start every tool in each; the caller reads the session's jobs. See `run` and `hold`."""
     for _, args in commands:
@@ -65,6 +69,7 @@ def open_session(
         ("timer", timer),
         ("every", every),
         ("max_bytes", max_bytes),
+        ("max_total", max_total),
         ("count", count),
         ("snaplen", snaplen),
     ):
@@ -108,6 +113,8 @@ def open_session(
         placement=execution.Placement(tracer_namespace, image),
         hold=hold,
         keep=keep,
+        apart=apart,
+        max_total=max_total,
     )
 
 
@@ -141,6 +148,7 @@ def run(
     ns: Sequence[str] = ("net",),
     timer: float | None = None,
     max_bytes: int | None = None,
+    max_total: int | None = None,
     file: str | os.PathLike[str] | None = None,
     filter: str | None = None,
     interface: str | None = None,
@@ -154,6 +162,7 @@ def run(
     via: str | None = None,
     image: str | None = None,
     tracer_namespace: str | None = None,
+    align_clocks: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> pd.DataFrame:
     """Run a network tool inside a target's namespaces and return its output as a frame.
@@ -177,7 +186,9 @@ def run(
     timer
         Seconds after which the tool is asked to stop.
     max_bytes
-        Bytes of output after which the tool is asked to stop.
+        Bytes of output after which the tool is asked to stop, in each target.
+    max_total
+        Bytes of output of all targets together after which all are asked to stop; it is looked at four times a second.
     file
         Where to leave the recording, on this machine; default: the directory of recordings.
     filter, interface, count, snaplen
@@ -198,6 +209,9 @@ def run(
         `here`, or `job`: by a tracer pod on the target's node. By default here where the target is here.
     image, tracer_namespace
         Of which image tracer pods are, and in which namespace: by default the notebook's own.
+    align_clocks
+        Bring the times of other nodes' packets and lines to this machine's clock, by the measured offset, which is in
+        ``attrs["podtracer"]["clocks"]`` in any case, with its uncertainty.
     progress
         Called about four times a second with a `Progress`, and once at the end.
 
@@ -207,7 +221,8 @@ def run(
         tcpdump: a row a packet, with the columns of `podtracer_nb.packets.schema`. A tool of `list_tools`: its
         table; where its output is in no form that we know, and for any other tool, its lines: `time`
         (datetime64[ns, UTC]), `stream` (category), `line` (str). Several targets: also `target`, `node` (category),
-        rows by time. `attrs["podtracer"]` says what was run, where, when, what it dropped and where the bytes are.
+        rows by time. `attrs["podtracer"]` says what was run, where, when, what it dropped and where the bytes are; of
+        several targets also how far apart they started, and which `failed`: the frame is of the others.
 
     Raises
     ------
@@ -243,6 +258,7 @@ def run(
         ns=ns,
         timer=timer,
         max_bytes=max_bytes,
+        max_total=max_total,
         file=file,
         filter=filter,
         interface=interface,
@@ -256,10 +272,11 @@ def run(
         via=via,
         image=image,
         tracer_namespace=tracer_namespace,
+        apart=True,
     )
     with session:
         results = session.each(frames.read_job, progress)
-    return gather(session.jobs, results)
+    return gather(session.jobs, results, session.failed, align_clocks=align_clocks)
 
 
 def run_together(
@@ -299,7 +316,8 @@ def run_together(
 
     if not commands:
         raise InputError("no command to run: give a list of (tool, args)")
-    session = open_session(commands, **where)
+    align = bool(where.pop("align_clocks", False))
+    session = open_session(commands, **where, apart=True)
     with session:
         results = session.each(frames.read_job, progress)
     found: dict[str, pd.DataFrame | PodtracerError] = {}
@@ -310,14 +328,32 @@ def run_together(
             again += 1
             words = f"{text} #{again}"
         try:
-            found[words] = gather(session.jobs[number :: len(commands)], results[number :: len(commands)])
+            at = session.of(number)
+            found[words] = gather(
+                [session.jobs[each] for each in at], [results[each] for each in at], session.failed, align_clocks=align
+            )
         except PodtracerError as error:
             found[words] = error
     return found
 
 
-def gather(jobs: Sequence[Job], results: Sequence[object]) -> pd.DataFrame:
+def gather(
+    jobs: Sequence[Job],
+    results: Sequence[object],
+    lacking: Sequence[tuple[targets.Target, PodtracerError]] = (),
+    *,
+    align_clocks: bool = False,
+) -> pd.DataFrame:
     """Return one frame of every job that gave one; an error of some of several targets becomes a note.
+
+    Parameters
+    ----------
+    jobs, results
+        A session's, or those of one of its tasks.
+    lacking
+        The targets where nothing could be started, and why.
+    align_clocks
+        Bring the times of other nodes to this machine's clock.
 
     Raises
     ------
@@ -326,15 +362,24 @@ def gather(jobs: Sequence[Job], results: Sequence[object]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from podtracer_nb.tools import frames
+    from podtracer_nb.tools import clocks, frames
 
     whole = [(job, result) for job, result in zip(jobs, results, strict=True) if isinstance(result, pd.DataFrame)]
-    failed = [(job, r) for job, r in zip(jobs, results, strict=True) if isinstance(r, BaseException)]
+    failed = [(job.target, r) for job, r in zip(jobs, results, strict=True) if isinstance(r, BaseException)]
+    failed += lacking
     for _, error in failed:
         if not whole or not isinstance(error, PodtracerError):
             raise error
+    if align_clocks:
+        for job, frame in whole:
+            clocks.align(frame, job)
     merged = frames.merge([frame for _, frame in whole], [job for job, _ in whole])
-    merged.attrs["podtracer"]["notes"] += [f"{job.target.label} failed: {error}" for job, error in failed]
+    provenance = merged.attrs["podtracer"]
+    provenance["notes"] += [f"{target.label} failed: {error}" for target, error in failed]
+    if failed:
+        provenance["failed"] = [
+            {**describe(target), "error": type(error).__name__, "message": str(error)} for target, error in failed
+        ]
     return merged
 
 

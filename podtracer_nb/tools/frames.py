@@ -14,11 +14,12 @@ from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born wi
 from podtracer_nb import packets
 from podtracer_nb.errors import CaptureError, InputError, ToolFailed
 from podtracer_nb.targets import Pin, departed
+from podtracer_nb.tools import clocks
 from podtracer_nb.tools.inside import resolver
+from podtracer_nb.tools.job import Counted, Job, last_line
 from podtracer_nb.tools.lines import Lines
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.sampling import Series, samples
-from podtracer_nb.tools.session import Counted, Job, last_line
 from podtracer_nb.tools.table import Parsed, Text, Unreadable, united
 from podtracer_nb.tools.tool import Options
 
@@ -273,6 +274,7 @@ def _combined(each: Sequence[dict[str, Any]], labels: Sequence[str]) -> dict[str
         "notes": list(dict.fromkeys(note for one in each for note in one["notes"])),
         "stderr": "".join(one["stderr"] for one in each)[-2000:],
         **{word: first[word] for word in ("parse", "every", "engine", "table", "tables", "units") if word in first},
+        **clocks.of_all(each),
         **_changes(each),
         **_apart("capture", "captures", each),
         **_facts(each, labels),

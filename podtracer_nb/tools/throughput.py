@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.errors import InputError, TargetError, ToolFailed
 from podtracer_nb.tools.api import gather, open_session
+from podtracer_nb.tools.job import describe, last_line
 from podtracer_nb.tools.known import iperf3 as known
-from podtracer_nb.tools.session import Progress, Session, describe, last_line
+from podtracer_nb.tools.progress import Progress
+from podtracer_nb.tools.session import Session
 
 if TYPE_CHECKING:
     import pandas as pd

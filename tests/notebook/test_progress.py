@@ -22,6 +22,7 @@ class State:
     drops: int | None = 0
     targets: int = 1
     done: bool = False
+    each: tuple[object, ...] = ()
 
 
 class Terminal(io.StringIO):

@@ -22,7 +22,7 @@ from podtracer_nb.tools.live.following import Follower
 from podtracer_nb.tools.live.listeners import Listeners
 from podtracer_nb.tools.live.parts import Parts, Rotation, Spool
 from podtracer_nb.tools.live.window import Extent, Window
-from podtracer_nb.tools.session import ENDINGS, Session
+from podtracer_nb.tools.session import Session
 
 __all__ = ["LiveCapture", "LiveStats"]
 

@@ -20,9 +20,9 @@ from podtracer_nb import packets
 from podtracer_nb.errors import PodtracerError, ToolFailed
 from podtracer_nb.execution import Tail
 from podtracer_nb.tools import frames
+from podtracer_nb.tools.job import Job
 from podtracer_nb.tools.live.parts import Parts, Spool
 from podtracer_nb.tools.live.window import Window
-from podtracer_nb.tools.session import Job
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

@@ -1,0 +1,340 @@
+"""How a session's tools come to their targets: pinned here, or given to a tracer pod's agent there, and started.
+
+All captures are started at the same time, then what they are to see. What a target refuses, only that target lacks,
+where the others may go on without it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from podtracer_nb import execution, targets
+from podtracer_nb.errors import InputError, PodtracerError, TargetError
+from podtracer_nb.tools import fitting, holding
+from podtracer_nb.tools.job import Job, Task, describe
+from podtracer_nb.tools.registry import find
+from podtracer_nb.tools.tool import Change, Command, Tool
+
+__all__ = ["Placed", "Wanted", "place"]
+
+Value = TypeVar("Value")
+Given = TypeVar("Given")
+Place = targets.Pin | execution.Elsewhere
+
+_LISTENS = 5.0  # seconds in which a capture should have begun
+_AT_ONCE = 32  # what is waited for at the same time
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a session is asked for; its own words say what each is."""
+
+    tasks: tuple[Task, ...]
+    chosen: tuple[targets.Target, ...]
+    kinds: tuple[str, ...]
+    limits: execution.Limits
+    file: Path | None
+    allow_change: bool
+    hold: float | None
+    keep: bool
+    via: str | None
+    placement: execution.Placement
+    apart: bool
+
+
+@dataclass
+class Placed:
+    """What came of it.
+
+    Attributes
+    ----------
+    jobs
+        What was started, in the order of the targets and then of the tasks.
+    failed
+        The targets where it could not be, and why.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    failed: list[tuple[targets.Target, PodtracerError]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """One tool in one target, before it is started."""
+
+    number: int
+    task: Task
+    tool: Tool
+    change: Change | None
+    held: Place
+    command: Command
+    repeated: bool
+
+
+def place(wanted: Wanted, opened: ExitStack) -> Placed:
+    """Start every task in every target; what is open then is `opened`'s to close.
+
+    Raises
+    ------
+    PodtracerError
+        Nothing could be started, or not everything where the targets are not to be taken apart; what was is closed.
+    """
+    if any("\0" in word for task in wanted.tasks for word in task.arguments):
+        raise InputError("an argument holds a NUL byte, which no program can be given")
+    tools = [find(task.tool) for task in wanted.tasks]
+    changes = [
+        _change(tool, task, wanted.allow_change, hold=wanted.hold)
+        for tool, task in zip(tools, wanted.tasks, strict=True)
+    ]
+    starting = _Starting(wanted, opened)
+    try:
+        places = starting.reach()
+        if "mnt" not in wanted.kinds and any(isinstance(held, targets.Pin) for held in places):
+            for tool in tools:
+                fitting.installed(tool)
+        planned = starting.plan(places, tools, changes)
+        captures = [each for each in planned if each.command.endless]
+        made = starting.start(captures)
+        others = [each for each in planned if not each.command.endless]
+        if others:
+            # A capture is there before what it is to see.
+            _await(made.values())
+            made |= starting.start(others)
+    except BaseException:
+        starting.over.set()
+        raise
+    return Placed([made[number] for number in sorted(made)], starting.failed)
+
+
+class _Starting:
+    """One attempt to start all: what it was asked for, and what failed on the way."""
+
+    def __init__(self, wanted: Wanted, opened: ExitStack) -> None:
+        self.wanted = wanted
+        self.failed: list[tuple[targets.Target, PodtracerError]] = []
+        self.over = threading.Event()
+        self._opened = opened
+        self._opening = threading.Lock()
+
+    def reach(self) -> list[Place]:
+        """Pin what is here; have a tracer pod for what is not. Nodes start theirs at the same time."""
+        wanted = self.wanted
+        far = [each for each in wanted.chosen if wanted.via == "job" or (wanted.via is None and not targets.here(each))]
+        for each in far:
+            if each.source != "kubernetes":
+                raise InputError(f"--via job is for pods of a cluster, and {each.label} is on this machine")
+        running = [each for each in far if not each.untraceable]
+        nodes = {each.node: each.cluster for each in running}
+        tracers = dict(
+            zip(
+                nodes,
+                self._at_once(lambda node: execution.tracer_on(nodes[node], node, wanted.placement), list(nodes)),
+                strict=True,
+            )
+        )
+
+        def one(each: targets.Target) -> Place:
+            if each not in far:
+                held = targets.pin(each, wanted.kinds)
+                self._open(held)
+                return held
+            if each.untraceable:
+                raise TargetError(f"pod {each.label} {each.untraceable}")
+            tracer = tracers[each.node]
+            if isinstance(tracer, PodtracerError):
+                raise tracer
+            return execution.Elsewhere(each, wanted.kinds, tracer.connect, tracer.alive)
+
+        return self._whole(one, list(wanted.chosen), lambda each: each)
+
+    def plan(self, places: Sequence[Place], tools: Sequence[Tool], changes: Sequence[Change | None]) -> list[_Planned]:
+        """Have every command made fit for its target, and checked where that is here."""
+        wanted = self.wanted
+        whole = [
+            (number * len(tools) + at, held, task, tool, change)
+            for number, held in enumerate(places)
+            for at, (task, tool, change) in enumerate(zip(wanted.tasks, tools, changes, strict=True))
+        ]
+
+        def one(asked: tuple[int, Place, Task, Tool, Change | None]) -> _Planned:
+            number, held, task, tool, change = asked
+            change = change and _with_its_undo(change, task, held, wanted.hold)
+            command, repeated = fitting.prepared(tool, task, held, alone=len(tools) == 1)
+            if isinstance(held, targets.Pin):
+                fitting.check(tool, command, held)
+            return _Planned(number, task, tool, change, held, command, repeated)
+
+        return self._whole(one, whole, lambda asked: asked[1].target)
+
+    def start(self, planned: Sequence[_Planned]) -> dict[int, Job]:
+        """Start these at the same time; return the jobs by their number."""
+        return {each.number: job for each, job in self._whole(self._start, planned, lambda each: each.held.target)}
+
+    def _start(self, each: _Planned) -> tuple[_Planned, Job]:
+        wanted, held, command = self.wanted, each.held, each.command
+        if each.change is not None and wanted.hold is not None:
+            command = replace(command, suffix=".jsonl")  # what holds it writes the recording
+        recording = self._recording(each, command)
+        under: tuple[str, ...] = ()
+        if isinstance(held, targets.Pin):
+            under = holding.in_force(held)
+            run = _started(held, command, recording, wanted.limits, each.tool, each.change, wanted.hold, wanted.keep)
+        else:
+            asked = _order(each.task if each.repeated else replace(each.task, every=None), wanted)
+            metadata = {"tool": each.tool.name, "target": describe(held.target)}
+            run = execution.start_remote(held, asked, command.argv, recording=recording, metadata=metadata)
+            command = replace(command, argv=run.argv)
+        self._open(run)
+        job = Job(
+            each.task,
+            each.tool,
+            held.target,
+            command,
+            recording,
+            run,
+            held,
+            each.repeated,
+            each.change,
+            under=under,
+            number=each.number,
+        )
+        if each.change is not None and wanted.hold is not None and isinstance(held, targets.Pin):
+            job.held = True
+            holding.enter(held, run)
+        return each, job
+
+    def _recording(self, each: _Planned, command: Command) -> Path:
+        wanted = self.wanted
+        name = wanted.file or command.file
+        if name is None:
+            return execution.new_recording_path(each.tool.name, each.held.target.pod, command.suffix)
+        name = name.expanduser().absolute()
+        words = [each.held.target.pod] if len(wanted.chosen) > 1 else []
+        if wanted.file is not None and len(wanted.tasks) > 1:
+            # The same tool may well stand in several lines.
+            words.append(f"{each.tool.name}-{each.number + 1}")
+        return name.with_name("-".join([name.stem, *words]) + name.suffix) if words else name
+
+    def _open(self, each: targets.Pin | execution.Run) -> None:
+        """Have something closed at the session's end; now, where its start was given up meanwhile."""
+        with self._opening:
+            if not self.over.is_set():
+                self._opened.enter_context(each)
+                return
+        each.close()
+
+    def _whole(
+        self, function: Callable[[Given], Value], given: Sequence[Given], of: Callable[[Given], targets.Target]
+    ) -> list[Value]:
+        """Return what came of each; where one fails, the session does, unless its targets may be taken apart.
+
+        A mistake in the words is the same everywhere, so the first one is raised in any case.
+        """
+        results = self._at_once(function, given)
+        whole = [each for each in results if not isinstance(each, PodtracerError)]
+        errors = [(of(each), got) for each, got in zip(given, results, strict=True) if isinstance(got, PodtracerError)]
+        for _, error in errors:
+            if not whole or not self.wanted.apart or isinstance(error, InputError):
+                raise error
+        self.failed += errors
+        return whole
+
+    def _at_once(self, function: Callable[[Given], Value], given: Sequence[Given]) -> list[Value | PodtracerError]:
+        """Call a function with each at the same time; an error of ours is a result, any other is raised."""
+
+        def one(each: Given) -> Value | PodtracerError:
+            try:
+                return function(each)
+            except PodtracerError as error:
+                return error
+
+        if len(given) < 2:  # noqa: PLR2004 - nothing to do at the same time
+            return [one(each) for each in given]
+        pool = ThreadPoolExecutor(min(len(given), _AT_ONCE), thread_name_prefix="podtracer-place")
+        try:
+            return list(pool.map(one, given))
+        except BaseException:
+            self.over.set()  # an interrupt: what comes up now is closed by who started it
+            raise
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _await(jobs: Iterable[Job]) -> None:
+    """Wait until each capture has said that it listens, or has ended; what never says so is not waited for long."""
+    until = time.monotonic() + _LISTENS
+    for job in jobs:
+        if job.tool.reports_after and job.command.output == "packets":
+            job.run.said(job.tool.reports_after, max(0.0, until - time.monotonic()))
+
+
+def _change(tool: Tool, task: Task, allowed: bool, *, hold: float | None) -> Change | None:
+    """Refuse what would alter the target, unless that is allowed; refuse to hold what alters nothing."""
+    change = task.change or tool.change(task.arguments)
+    line = shlex.join([tool.name, *task.arguments])
+    if change is not None and not allowed:
+        raise InputError(f"this {change.what} in the target: {line}; add --allow-change if that is what you want")
+    if hold is not None and change is None:
+        raise InputError(f"nothing is known that {line} alters, so there is nothing to take back: leave --for out")
+    return change
+
+
+def _order(task: Task, wanted: Wanted) -> dict[str, Any]:
+    """Return what a tracer's agent is asked to run."""
+    return {
+        "tool": task.tool,
+        "arguments": list(task.arguments),
+        "options": asdict(task.options),
+        "every": task.every,
+        "seconds": wanted.limits.seconds,
+        "bytes": wanted.limits.bytes,
+        "allow_change": wanted.allow_change,
+    }
+
+
+def _with_its_undo(change: Change, task: Task, held: Place, hold: float | None) -> Change:
+    if isinstance(held, execution.Elsewhere):
+        if hold is not None:
+            raise InputError(f"{held.target.label} is on node {held.target.node}: changes are held on this node only")
+        return change
+    known = holding.with_its_undo(change, held, needed=hold is not None)
+    if hold is not None and known.undo is None:
+        line = shlex.join([task.tool, *task.arguments])
+        raise InputError(f"this {change.what} in the target, and nothing takes that back: {line}; leave --for out")
+    return known
+
+
+def _started(  # noqa: PLR0917 - one caller
+    held: targets.Pin,
+    command: Command,
+    recording: Path,
+    limits: execution.Limits,
+    tool: Tool,
+    change: Change | None,
+    hold: float | None,
+    keep: bool,
+) -> execution.Run:
+    words = (*command.launcher, *command.argv)
+    metadata: dict[str, Any] = {"tool": tool.name, "target": describe(held.target)}
+    limits = replace(limits, linger=command.linger)
+    if change is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata, keep=keep)
+    metadata["change"] = holding.described(change, held=hold is not None)
+    if hold is None:
+        return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
+    return execution.start(
+        held,
+        words,
+        recording=recording,
+        limits=replace(limits, patience=holding.PATIENCE),
+        metadata=metadata,
+        around=holding.around(change, words, hold, recording),
+    )
