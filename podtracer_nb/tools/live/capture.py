@@ -17,6 +17,7 @@ from podtracer_nb import execution
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools import frames
 from podtracer_nb.tools.api import read_pcap
+from podtracer_nb.tools.job import ENDINGS
 from podtracer_nb.tools.live import showing
 from podtracer_nb.tools.live.following import Follower
 from podtracer_nb.tools.live.listeners import Listeners
