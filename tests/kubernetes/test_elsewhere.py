@@ -213,12 +213,12 @@ def test_nothing_on_this_side_needs_linux(system: str, outside: Kubectl) -> None
         "df = podtracer_nb.run('tcpdump', pod='deploy/web', namespace='shop', timer=4)\n"
         "ss = podtracer_nb.run('ss', ['-tan'], pod='deploy/web', namespace='shop')\n"
         "meta = df.podtrace.meta\n"
-        "print(json.dumps([len(df), list(df.proto.dropna().unique()), len(ss), meta['target'], meta['sha256']]))"
+        "print(json.dumps([len(df), list(df.proto.dropna().unique()), len(ss), meta['targets'][0]['pod'], meta['sha256']]))"
     )
     packets, protocols, sockets, target, digest = json.loads(on(system, code).splitlines()[-1])
     assert packets > 0
     assert "TCP" in protocols
     assert sockets > 0
-    assert target.startswith("shop/web-")
+    assert target.startswith("web-")
     assert digest
     wait_for("the tracers' end", lambda: none_left(outside))
