@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from podtracer_nb.execution.ask import ask
 from podtracer_nb.execution.clock import Clock
+from podtracer_nb.execution.debugging import debugger_in
 from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
 from podtracer_nb.execution.remote import Elsewhere, start_remote
@@ -27,6 +28,7 @@ __all__ = [
     "Tail",
     "Tracer",
     "ask",
+    "debugger_in",
     "delete_tracers",
     "new_recording_path",
     "recordings_directory",

@@ -395,7 +395,7 @@ def start_remote(
             left.unlink(missing_ok=True)
         raise feed.error
     if feed.started is not None:
-        place.notices = tuple(feed.started["notices"])
+        place.notices = tuple(dict.fromkeys((*place.notices, *feed.started["notices"])))
         run.argv = tuple(feed.started["argv"])
     return run
 

@@ -15,13 +15,14 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from podtracer_nb.errors import ClusterError, InputError, PodtracerError, PrivilegeError
 from podtracer_nb.execution.stream import ExecStream
 
-__all__ = ["Placement", "Tracer", "delete_tracers", "tracer_on", "tracers"]
+__all__ = ["HOPELESS", "Placement", "Tracer", "delete_tracers", "image_of", "kept", "tracer_on", "tracers"]
 
 _LABEL = "app.kubernetes.io/name"
 _NAME = "podtracer-tracer"
@@ -33,7 +34,7 @@ _IDLE_SECONDS = 300
 _LEASE_SECONDS = 60
 _DEADLINE_SECONDS = 24 * 3600
 _POLL_SECONDS = 0.15
-_HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
              "CreateContainerError", "RunContainerError", "CrashLoopBackOff")  # fmt: skip
 
 
@@ -84,7 +85,7 @@ class Tracer:
 
 _tracers: dict[tuple[str, str, str], Tracer] = {}
 _lock = threading.Lock()
-_node_locks: dict[tuple[str, str, str], threading.Lock] = {}
+_starting: dict[tuple[str, str, str], threading.Lock] = {}
 _owner = f"{re.sub(r'[^a-z0-9-]', '-', socket.gethostname().lower())[:30]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
@@ -121,20 +122,25 @@ def tracer_on(cluster: Any, node: str, placement: Placement) -> Tracer:
         It did not start: why.
     """
     namespace = placement.namespace or os.environ.get("PODTRACER_POD_NAMESPACE") or "podtracer"
-    key = (cluster.host, node, namespace)
+    image = placement.image or image_of(cluster, namespace)
+    return kept((cluster.host, node, namespace), lambda: _start(cluster, node, namespace, image))
+
+
+def kept(key: tuple[str, str, str], start: Callable[[], Tracer]) -> Tracer:
+    """Return the one that is kept under this key and lives, or a new one, which is kept then."""
     with _lock:
-        starting = _node_locks.setdefault(key, threading.Lock())
+        starting = _starting.setdefault(key, threading.Lock())
     with starting:
         found = _tracers.get(key)
         if found is not None and found.alive():
             return found
-        made = _start(cluster, node, namespace, placement.image or _image(cluster, namespace))
+        made = start()
         with _lock:
             _tracers[key] = made
         return made
 
 
-def _image(cluster: Any, namespace: str) -> str:
+def image_of(cluster: Any, namespace: str) -> str:
     """Return the image that tracers have: the one named, our own pod's, or that of the notebook in the namespace."""
     if named := os.environ.get("PODTRACER_IMAGE"):
         return named
@@ -246,7 +252,7 @@ def _running(cluster: Any, namespace: str, job: str, node: str, image: str) -> s
             if status.get("phase") == "Running" and all(each.get("ready") for each in status["containerStatuses"]):
                 return str(pod["metadata"]["name"])
             why = _why(status) or why
-            if status.get("phase") == "Failed" or any(word in why for word in _HOPELESS):
+            if status.get("phase") == "Failed" or any(word in why for word in HOPELESS):
                 raise ClusterError(f"the tracer pod on {node} does not start ({why}): image {image}")
         if not (listed or {}).get("items"):
             _forbidden(cluster, namespace, job)

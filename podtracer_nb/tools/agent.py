@@ -94,8 +94,8 @@ class Agent:
     only these tell that its kernel is gone. SIGTERM, which an eviction and a deletion send, ends every run, flushed.
     """
 
-    def __init__(self, idle: float, lease: float) -> None:
-        self._idle, self._lease = idle, lease
+    def __init__(self, idle: float, lease: float, *, own: bool = False) -> None:
+        self._idle, self._lease, self._own = idle, lease, own
         self._runs: dict[str, _Run] = {}
         self._lock = threading.Lock()
         self._seen = time.monotonic()
@@ -161,6 +161,9 @@ class Agent:
         """Serve one connection until the other side's lines end: it has what it wants, or is gone."""
         run = None
         for order in _lines(given):
+            if order.get("order") == "end":
+                self._ending.set()
+                return
             if "ping" in order:
                 with contextlib.suppress(OSError):
                     answers.event(pong=order["ping"], heard=order["heard"])
@@ -199,19 +202,18 @@ class Agent:
             raise errors.ExecutionError("the tracer pod is being ended: run it again")
         if "start" not in order:
             raise errors.ExecutionError("the tracer does not know this run any more: its lease is over; run it again")
-        run = _Run(_session(order["start"]))
+        run = _Run(_session(order["start"], own=self._own))
         with self._lock:
             self._runs[name] = run
             run.attached += 1
         return name, run
 
-    @staticmethod
-    def _give(run: _Run, have: dict[str, int], answers: _Answers) -> None:
+    def _give(self, run: _Run, have: dict[str, int], answers: _Answers) -> None:
         job = run.job
         started = {
             "pid": job.run.pid,
             "argv": list(job.command.argv),
-            "notices": list(job.pin.notices),
+            "notices": [] if self._own else list(job.pin.notices),
             "started": run.started.isoformat(),
         }
         try:
@@ -236,11 +238,12 @@ class Agent:
             pass  # the connection broke: the run goes on, and is asked for again
 
 
-def _session(order: dict[str, Any]) -> Session[object]:
+def _session(order: dict[str, Any], *, own: bool) -> Session[object]:
     words = dict(order["target"])
     for name in ("containers", "ip", "services", "cgroup_uids", "interfaces"):
         words[name] = tuple(words.get(name, ()))
-    target = targets.Target(**words)
+    # In the target's own pod its network is ours, and nothing has to be entered.
+    target = targets.resolve(pid=os.getpid())[0] if own else targets.Target(**words)
     task = Task(order["tool"], tuple(order["arguments"]), Options(**order["options"]), order["every"])
     return Session(
         [task],
@@ -282,6 +285,7 @@ def main() -> None:
     parser.add_argument("what", choices=["serve", "connect"])
     parser.add_argument("--idle", type=float, default=300.0)
     parser.add_argument("--lease", type=float, default=60.0)
+    parser.add_argument("--own", action="store_true", help="in the target's own pod")
     asked = parser.parse_args()
     if asked.what == "connect":
         try:
@@ -289,7 +293,7 @@ def main() -> None:
         except OSError as error:
             sys.exit(f"the tracer's agent does not answer: {error.strerror}")
     else:
-        Agent(asked.idle, asked.lease).serve()
+        Agent(asked.idle, asked.lease, own=asked.own).serve()
 
 
 if __name__ == "__main__":
