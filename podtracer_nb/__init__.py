@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from podtracer_nb.analysis import diff
     from podtracer_nb.collector import collected
     from podtracer_nb.execution import delete_tracers
-    from podtracer_nb.notebook.widgets import browse, ladder, picker, topology
+    from podtracer_nb.notebook.widgets import browse, dashboard, ladder, picker, topology
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
         LiveCapture,
@@ -77,6 +77,7 @@ __all__ = [
     "captures",
     "changes",
     "collected",
+    "dashboard",
     "delete_tracers",
     "diff",
     "doctor",
@@ -109,6 +110,7 @@ _HOMES = {
     "browse": "notebook.widgets",
     "capture": "tools",
     "captures": "tools",
+    "dashboard": "notebook.widgets",
     "diff": "analysis",
     "changes": "tools",
     "doctor": "tools",

@@ -42,7 +42,7 @@ def main(words: list[str] | None = None) -> None:
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     # They end a run as Ctrl+C does: the tool flushes, what was captured stays. nohup's SIGHUP stays ignored.
-    for number in (signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP):
+    for number in {signal.SIGTERM, *(getattr(signal, name, signal.SIGTERM) for name in ("SIGQUIT", "SIGHUP"))}:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
     try:

@@ -17,8 +17,9 @@ os.environ["PATH"] = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the mark, and refuse a misspelt requirement before any test runs."""
-    # A run started in the background inherits SIGINT ignored, and would hand that down to every program it interrupts.
+    # A run started in the background inherits these ignored, and would hand that down to every program it interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
     config.addinivalue_line("markers", "cluster: this test needs a Kubernetes cluster (make cluster-up)")
     config.addinivalue_line("markers", "needs(*words): what this test needs from the machine")
     unknown = required() - set(NEEDS)

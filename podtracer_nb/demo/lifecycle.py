@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import select
@@ -19,7 +18,7 @@ from typing import IO, Any, cast
 from podtracer_nb.demo import pods
 from podtracer_nb.demo.report import DemoStatus, status
 from podtracer_nb.errors import DemoError
-from podtracer_nb.targets import local
+from podtracer_nb.targets import local, need_linux
 
 __all__ = ["down", "up"]
 
@@ -53,6 +52,7 @@ def up(*, timeout: float = 20.0) -> DemoStatus:
     >>> demo.down().running
     False
     """
+    need_linux("the demo")
     programs = pods.find_programs()
     with _alone():
         found = status()
@@ -185,6 +185,8 @@ def _end(keeper: local.Process, deadline: float) -> bool:
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     """Hold the lock of our state directory: the directory itself, so that no lock file stays behind."""
+    import fcntl
+
     while True:
         directory = local.state_directory()
         try:

@@ -89,8 +89,8 @@ class Feed(abc.ABC):
         self.clock: Clock | None = None
         self.status: Status | None = None
         self.failure: Failure | None = None
-        self.recording, self.journal, self._stderr = fds["recording"], fds["journal"], fds["stderr"]
-        for descriptor in (self.recording, self.journal, self._stderr):
+        self.recording, self.journal = fds["recording"], fds["journal"]
+        for descriptor in (self.recording, self.journal):
             weakref.finalize(self, os.close, descriptor)
 
     @property
@@ -111,9 +111,9 @@ class Feed(abc.ABC):
     def order(self, order: bytes) -> None:
         """Give an order of the supervisor's."""
 
+    @abc.abstractmethod
     def stderr_text(self) -> str:
         """Return standard error so far, its middle left out where it is long."""
-        return supervisor.stderr_text(self._stderr)
 
 
 class SupervisedFeed(Feed):
@@ -130,8 +130,9 @@ class SupervisedFeed(Feed):
         patience: float | None = None,
     ) -> None:
         super().__init__(fds, path, metadata)
-        self._complaints = fds["complaints"]
-        weakref.finalize(self, os.close, self._complaints)
+        self._complaints, self._stderr = fds["complaints"], fds["stderr"]
+        for descriptor in (self._complaints, self._stderr):
+            weakref.finalize(self, os.close, descriptor)
         self._control: int | None = fds["control"]
         self._process, self._keep = process, keep
         self._patience = _PATIENCE if patience is None else patience
@@ -144,6 +145,10 @@ class SupervisedFeed(Feed):
                 # Gone: its end is on its way through the other pipe. Full: there are orders enough in it.
                 with contextlib.suppress(BrokenPipeError, BlockingIOError):
                     os.write(self._control, order)
+
+    def stderr_text(self) -> str:
+        """Return standard error so far, its middle left out where it is long."""
+        return supervisor.stderr_text(self._stderr)
 
     def _listen(self, events: int) -> None:
         last: dict[str, Any] | None = None

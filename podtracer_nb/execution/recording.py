@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import errno
-import fcntl
 import os
 import re
 import secrets
@@ -12,6 +11,7 @@ import stat
 from pathlib import Path
 
 from podtracer_nb.errors import InputError
+from podtracer_nb.execution import files
 
 __all__ = ["new_recording_path", "open_recording", "recordings_directory"]
 
@@ -81,14 +81,14 @@ def open_recording(path: Path) -> int:
         raise InputError(f"{path} cannot hold a recording, which is read while it grows: name a regular file")
     try:
         # O_NONBLOCK: opening a FIFO must not wait for its other end. Emptied only when it proved to be a file.
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | files.OPEN | getattr(os, "O_NONBLOCK", 0), 0o600)
     except OSError as error:
         raise InputError(f"the recording {path} cannot be written ({error.strerror}): {_NEXT}") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise InputError(f"{path} cannot hold a recording, which is read while it grows: name a regular file")
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            files.lock(descriptor)
         except BlockingIOError:
             raise InputError(f"{path} is being written by another run: stop that one or name another file") from None
         except OSError as error:

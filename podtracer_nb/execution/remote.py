@@ -22,7 +22,7 @@ from typing import Any
 
 from podtracer_nb import errors
 from podtracer_nb.errors import ClusterError, ExecutionError, PodtracerError
-from podtracer_nb.execution import supervisor
+from podtracer_nb.execution import files, supervisor
 from podtracer_nb.execution.clock import measured
 from podtracer_nb.execution.feed import Failure, Feed, Status
 from podtracer_nb.execution.recording import open_recording
@@ -75,7 +75,7 @@ class RemoteFeed(Feed):
         self._written_to = written
         self._digest = hashlib.sha256()
         self._sizes = {supervisor.STDOUT: 0, supervisor.STDERR: 0}
-        self._errors = supervisor.Stderr(fds["stderr"])
+        self._errors = _Stderr()
         self._sidecar = supervisor.Sidecar(str(path))
         self._stream: ExecStream | None = None
         self._stopping: list[bytes] = []
@@ -87,6 +87,10 @@ class RemoteFeed(Feed):
         super().__init__(fds, path, metadata)
         self._sidecar.write({**metadata, "state": "running"})
         threading.Thread(target=self._follow, name="podtracer-remote", daemon=True).start()
+
+    def stderr_text(self) -> str:
+        """Return standard error so far, its middle left out where it is long."""
+        return self._errors.text()
 
     def order(self, order: bytes) -> None:
         """Hand an order on; one that cannot be sent now is sent with the next connection."""
@@ -234,12 +238,12 @@ class RemoteFeed(Feed):
             self._record(data)
             self._digest.update(data)
             head = entry(time_ns, kind, b"")[:12] + len(data).to_bytes(8, "little")
-            os.pwrite(self.journal, head, self.journal_bytes)
+            files.write_at(self.journal, head, self.journal_bytes)
             grown = len(head)
         else:
             self._errors.add(bytes(data))
             whole = entry(time_ns, kind, bytes(data))
-            os.pwrite(self.journal, whole, self.journal_bytes)
+            files.write_at(self.journal, whole, self.journal_bytes)
             grown = len(whole)
         self._sizes[kind] += len(data)
         with self.changed:
@@ -272,6 +276,26 @@ class RemoteFeed(Feed):
         self.status = Status(started=started, ended=ended, **status)
         words = {**status, "started": started, "ended": ended, "stderr": self.stderr_text()[-4000:]}
         self._sidecar.write({**self.metadata, **words, "clock": asdict(self.clock) if self.clock else None})
+
+
+class _Stderr:
+    """The head and the tail of standard error."""
+
+    def __init__(self) -> None:
+        self._head = self._tail = b""
+        self._cut = 0
+
+    def add(self, data: bytes) -> None:
+        room = supervisor.STDERR_HEAD - len(self._head)
+        self._head += data[:room]
+        tail = self._tail + data[room:]
+        kept = tail[-supervisor.STDERR_TAIL :]
+        # Told last: whoever reads meanwhile misses some of it, and has none of it twice.
+        self._tail, self._cut = kept, self._cut + len(tail) - len(kept)
+
+    def text(self) -> str:
+        cut = b"\n[... %d bytes left out ...]\n" % self._cut if self._cut else b""
+        return (self._head + cut + self._tail).decode("utf-8", errors="replace")
 
 
 class _Entries:
@@ -347,8 +371,7 @@ def start_remote(
     with ExitStack() as ours:
         written = open_recording(path)
         ours.callback(os.close, written)
-        fds = {"recording": os.open(path, os.O_RDONLY | os.O_CLOEXEC)}
-        fds["stderr"] = os.memfd_create("podtracer-stderr")
+        fds = {"recording": os.open(path, os.O_RDONLY | files.OPEN)}
         fds["journal"] = new_journal(path)
         target = place.target
         described = {

@@ -22,7 +22,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from podtracer_nb.errors import ExecutionError, InputError, PrivilegeError, ToolFailed, ToolNotFound
-from podtracer_nb.execution import supervisor
+from podtracer_nb.execution import files, supervisor
 from podtracer_nb.execution.clock import Clock
 from podtracer_nb.execution.feed import Feed, Status, SupervisedFeed
 from podtracer_nb.execution.recording import open_recording
@@ -108,7 +108,7 @@ class Tail(io.RawIOBase):
     def readinto_now(self, buffer: WriteableBuffer, /) -> int | None:
         """Read what there is; return 0 at the end, None while there is nothing more."""
         ended = self._feed.ended  # before the read: what was written before the end is still to be read
-        count = os.preadv(self._feed.recording, [buffer], self._position)
+        count = files.read_into_at(self._feed.recording, memoryview(buffer), self._position)
         self._position += count
         return count if count or ended or not memoryview(buffer).nbytes else None
 
@@ -188,7 +188,7 @@ class Run:
             feed.wait_for(lambda at=at: feed.ended or feed.journal_bytes > at)  # type: ignore[misc]
             ended, until = feed.ended, feed.journal_bytes
             while journal < until:
-                entry = os.pread(feed.journal, supervisor.JOURNAL_ENTRY, journal)
+                entry = files.read_at(feed.journal, supervisor.JOURNAL_ENTRY, journal)
                 journal += len(entry)
                 time_ns, stream, length = (int.from_bytes(entry[a:b], "little") for a, b in ((0, 8), (8, 12), (12, 20)))
                 if stream == supervisor.STDOUT:
@@ -493,7 +493,7 @@ def new_journal(path: Path) -> int:
 def _chunks(descriptor: int, offset: int, length: int) -> Iterator[bytes]:
     end = offset + length
     while offset < end:
-        data = os.pread(descriptor, min(_CHUNK, end - offset), offset)
+        data = files.read_at(descriptor, min(_CHUNK, end - offset), offset)
         if not data:
             return  # someone cut the recording short; what there was has been given
         yield data

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import select
@@ -52,9 +51,11 @@ _SIDECAR_STDERR = 4000
 
 # Seconds after the order, and the signal. Tools flush on SIGINT; what ignores it gets the next. A run with a patience
 # of its own has that in place of the first two.
-_LADDER = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (4.0, signal.SIGKILL))
-_HURRY = ((0.0, signal.SIGINT), (0.3, signal.SIGTERM), (0.6, signal.SIGKILL))
-_LEFTOVERS = ((0.0, signal.SIGINT), (0.2, signal.SIGTERM), (0.7, signal.SIGKILL))
+# Windows, where this file's constants are needed and no tool is run, has none.
+_KILL: signal.Signals = getattr(signal, "SIGKILL", signal.SIGTERM)
+_LADDER = ((0.0, signal.SIGINT), (2.0, signal.SIGTERM), (4.0, _KILL))
+_HURRY = ((0.0, signal.SIGINT), (0.3, signal.SIGTERM), (0.6, _KILL))
+_LEFTOVERS = ((0.0, signal.SIGINT), (0.2, signal.SIGTERM), (0.7, _KILL))
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.ESTALE)
 
@@ -174,7 +175,9 @@ class Sidecar:
     def write(self, content: dict[str, Any]) -> None:
         """Write it whole; before there is a reason for the run's end, with room for more."""
         text = json.dumps(content, indent=1, default=str).encode() + b"\n"
-        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        # Written where pods are traced from, too, which may be another system.
+        flags = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | flags, 0o600)
         try:
             # In place: these blocks are ours already, where a new file might find none left.
             _write_all(descriptor, text.ljust(max(_SIDECAR_RESERVE, os.fstat(descriptor).st_size)), 0)
@@ -186,9 +189,9 @@ class Sidecar:
 
 def _write_all(descriptor: int, data: bytes, offset: int) -> None:
     view = memoryview(data)
+    os.lseek(descriptor, offset, os.SEEK_SET)
     while view:
-        written = os.pwrite(descriptor, view, offset)
-        view, offset = view[written:], offset + written
+        view = view[os.write(descriptor, view) :]
 
 
 class Supervisor:
@@ -232,6 +235,8 @@ class Supervisor:
             signal.signal(number, lambda *_: self.stop("stopped"))
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self.wake = wake
+        import fcntl  # of this module others need but the files' form, on any system
+
         ends = [os.pipe(), os.pipe()]
         for reading, writing in ends:
             for end in (reading, writing):

@@ -1,4 +1,4 @@
-# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False, auto_pickle=False
 """The one pass from capture records to columns: scan, dissect, intern.
 
 This file is Cython in pure-Python mode: compiled where a C compiler is found, interpreted as it is where none is
@@ -41,6 +41,7 @@ _OTHER_BLOCK = cython.declare(cython.int, 5)
 _BAD_BLOCK = cython.declare(cython.int, 6)
 _NO_INTERFACE = cython.declare(cython.int, 7)
 _OPTIONS = cython.declare(cython.int, 8)
+_CUT = cython.declare(cython.int, 9)
 
 _LINK_NONE = cython.declare(cython.int, 0)
 _LINK_ETHERNET = cython.declare(cython.int, 1)
@@ -915,6 +916,7 @@ class Dissector:
 
     time: cython.longlong[::1]
     length: cython.uint[::1]
+    keeps_caplen: cython.bint  # until a packet is cut its size in the capture is its length
     caplen: cython.uint[::1]
     offset: cython.longlong[::1]
     interface: cython.schar[::1]
@@ -1169,7 +1171,9 @@ class Dissector:
         """Take the columns' memory: one array or memoryview a name."""
         self.time = memory["time"]
         self.length = memory["length"]
-        self.caplen = memory["caplen"]
+        self.keeps_caplen = "caplen" in memory
+        if self.keeps_caplen:
+            self.caplen = memory["caplen"]
         self.offset = memory["offset"]
         self.interface = memory["interface"]
         self.ethertype = memory["ethertype"]
@@ -1423,8 +1427,6 @@ class Dissector:
             self.time[row] = 0
         for row in range(first, last):
             self.length[row] = 0
-        for row in range(first, last):
-            self.caplen[row] = 0
         for row in range(first, last):
             self.offset[row] = 0
         for row in range(first, last):
@@ -1930,6 +1932,9 @@ class Dissector:
             if captured > self.filled - at - header:
                 reason = _NEED_BYTES
                 break
+            if captured != wire and not self.keeps_caplen:
+                reason = _CUT
+                break
             at += header
             self.time[row] = seconds * _SECOND + fraction * self.fraction
             if self.choosing and not self.chosen(row, 0, at, at + captured, wire):
@@ -1939,7 +1944,8 @@ class Dissector:
                 # The interface's number, and more that other fields say too: libpcap, sf-pcap.c, pcap_sf_patched_pkthdr.
                 self.numbered(row, self.be32(at - 8) if self.swapped else self.le32(at - 8))
             self.length[row] = wire
-            self.caplen[row] = captured
+            if self.keeps_caplen:
+                self.caplen[row] = captured
             self.offset[row] = self.base + at
             seen = captured
             if captured > wire:
@@ -2077,8 +2083,12 @@ class Dissector:
             if captured > size - smallest:
                 reason = _BAD_BLOCK
                 break
+            if captured != wire and not self.keeps_caplen:
+                reason = _CUT
+                break
             self.length[row] = wire
-            self.caplen[row] = captured
+            if self.keeps_caplen:
+                self.caplen[row] = captured
             self.offset[row] = self.base + packet
             if self.wide_interfaces:
                 self.interface_wide[row] = self.interface_code[which]
@@ -3461,6 +3471,7 @@ REASONS: dict[str, int] = {
     "bad block": _BAD_BLOCK,
     "no interface": _NO_INTERFACE,
     "options": _OPTIONS,
+    "cut": _CUT,
 }
 """What `Dissector.run` returns: what is missing, or what is wrong with the next record."""
 
@@ -3525,7 +3536,6 @@ ABSENT: dict[str, int] = {
     "dns_id_mask": 1,
     "time": 0,
     "length": 0,
-    "caplen": 0,
     "offset": 0,
     "ethertype": 0,
     "vlan": 0,

@@ -3,6 +3,8 @@
 All columns lie in one anonymous mapping, one after the other: no column's rounding is paid for, and the kernel can back
 the whole with huge pages. What is mapped beyond the rows in use costs address space only. Growing copies column by
 column and hands the old pages back on the way, so that old and new are never both there in full.
+
+`caplen` has no memory of its own until a packet is cut: up to then it is `length`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import pandas as pd
 
 from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, Dictionaries
 from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
+from podtracer_nb.packets.source import anonymous
 
 __all__ = ["BYTES_PER_ROW", "HEXADECIMAL", "ColumnMemory"]
 
@@ -73,7 +76,7 @@ _PAGE = mmap.PAGESIZE
 _ALIGNMENT = 64
 _BLOCK = 4096
 # Old memory larger than this is handed back while a larger one is filled from it, not after.
-_WORTH_RELEASING = 32 << 20
+_WORTH_RELEASING = 4 << 20
 _TABLES = {name: [c for c in DICTIONARY_OF if DICTIONARY_OF[c] == name] for name in set(DICTIONARY_OF.values())}
 # Columns that are widened together.
 _WIDENED = {
@@ -104,6 +107,7 @@ def _needed(columns: Sequence[Column]) -> list[Column]:
     layers = {_OPTIONAL[name] for name in names if name in _OPTIONAL}
     names |= {_LEADER[name] for name in names if name in _LEADER}
     names |= {_TOLD[name][0] for name in names if name in _TOLD}
+    names |= {"length"} if "caplen" in names else set()
     if "dns" in layers:
         names.add("offset")  # which the loop reads back
     kept = [entry for entry in COLUMNS if entry.name in names]
@@ -143,8 +147,9 @@ class ColumnMemory:
         # What a tunnel's outermost header left is read again when what is inside takes its place.
         outermost = [entry for entry in COLUMNS if entry.name in _OUTERMOST]
         kept = _needed([*columns, *([*LAYERS["tunnel"], *outermost] if decapsulate else ())])
-        self._layout = [part for entry in kept for part in _parts(entry)]
-        names = {name for name, _ in self._layout}
+        names = {name for entry in kept for name, _ in _parts(entry)}
+        self._wants_caplen = "caplen" in names
+        self._layout = [part for entry in kept if entry.name != "caplen" for part in _parts(entry)]
         wanted = {entry.name for entry in kept}
         passed_over = [
             group
@@ -168,6 +173,7 @@ class ColumnMemory:
         self._mapping: mmap.mmap | None = None
         self._fields: dict[str, Array] = {}
         self._wide: dict[str, Array] = {}
+        self._caplen: Array | None = None
         self._prepared = 0
         self._fresh = 0  # rows from here on are zeros, as the kernel gives memory
         self._numbered = False
@@ -182,7 +188,7 @@ class ColumnMemory:
     @property
     def bytes_per_row(self) -> int:
         """Memory of one packet's row."""
-        return sum(dtype.itemsize for _, dtype in self._layout)
+        return sum(dtype.itemsize for _, dtype in self._layout) + (4 if self._wants_caplen else 0)
 
     def number_rows(self, numbered: bool) -> None:
         """Say whether the dissector writes the number of each row's packet; before `grow`."""
@@ -213,7 +219,7 @@ class ColumnMemory:
         new memory, and how many bytes of it can be had before the old is handed back without more being there than
         will be in the end.
         """
-        mapping = mmap.mmap(-1, _size(self._layout, capacity), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        mapping = anonymous(_size(self._layout, capacity))
         if huge and hasattr(mmap, "MADV_HUGEPAGE"):
             with contextlib.suppress(OSError):  # a kernel built without them
                 mapping.madvise(mmap.MADV_HUGEPAGE)
@@ -236,12 +242,19 @@ class ColumnMemory:
         for name, field in self._wide.items():
             self._wide[name] = np.empty(capacity, np.int32)
             self._wide[name][:rows] = field[:rows]
+        if self._caplen is not None:
+            self._caplen = _grown(self._caplen, rows, capacity)
         if self._numbered:
             numbers = np.empty(capacity, np.int64)
             numbers[:rows] = self._numbers[:rows]
             self._numbers = numbers
         self._mapping, self._fields, self.capacity = mapping, fields, capacity
         self._prepared = self._fresh = rows
+        self.give(self._dissector)
+
+    def keep_caplen(self, rows: int) -> None:
+        """Keep the sizes in the capture from here on: the packet after so many rows is the first that is cut."""
+        self._caplen = _grown(self._fields["length"], rows, self.capacity)
         self.give(self._dissector)
 
     def second(self, row: int) -> int | None:
@@ -307,7 +320,7 @@ class ColumnMemory:
             self._dissector.widen(table, {name: self._wide[name].data for name in columns})
 
     def arrays(self, start: int, stop: int, copy: bool) -> dict[str, Any]:
-        """Return rows `start` to `stop` as what a frame is made of.
+        """Return rows `start` to `stop` as what a frame is made of; without `caplen` where that is `length` again.
 
         Parameters
         ----------
@@ -321,10 +334,12 @@ class ColumnMemory:
         masks = {entry.name: self._mask(entry.name, start, stop) for entry in self._columns if entry.dtype in _MASKED}
         for entry in self._columns:
             name = entry.name
+            if name == "caplen" and "length" in result and self._caplen is None:
+                continue
             if entry.dtype == "category":
                 result[name] = self._category(name, start, stop, copy)
                 continue
-            values: Any = self._fields[name][start:stop]
+            values: Any = self._values(name)[start:stop]
             if copy:
                 values = values.copy()
             if entry.dtype not in _MASKED:
@@ -343,8 +358,13 @@ class ColumnMemory:
         All are views of the memory itself.
         """
         for entry in self._columns:
-            values = self._wide.get(entry.name, self._fields[entry.name])[start:stop]
+            values = self._values(entry.name)[start:stop]
             yield entry, values, self._mask(entry.name, start, stop) if entry.dtype in _MASKED else None
+
+    def _values(self, name: str) -> Array:
+        if name == "caplen":
+            return self._fields["length"] if self._caplen is None else self._caplen
+        return self._wide.get(name, self._fields[name])
 
     def _mask(self, name: str, start: int, stop: int) -> Array:
         mask = self._fields[name + "_mask"][start:stop].view(np.bool_)
@@ -352,11 +372,11 @@ class ColumnMemory:
             mask[:] = self._fields[_LEADER[name] + "_mask"][start:stop].view(np.bool_)
         elif name in _TOLD:
             other, tell = _TOLD[name]
-            tell(self._wide.get(other, self._fields[other])[start:stop], mask)
+            tell(self._values(other)[start:stop], mask)
         return mask
 
     def _category(self, name: str, start: int, stop: int, copy: bool) -> pd.Categorical:
-        codes = self._wide.get(name, self._fields[name])[start:stop]
+        codes = self._values(name)[start:stop]
         count = self._dictionaries.count(name)
         if DICTIONARY_OF.get(name) == _TEXT_TABLE or (copy and count > 2 * (stop - start) + 1000):
             return self._few_categories(name, codes, start, stop)
@@ -375,7 +395,7 @@ class ColumnMemory:
             together = [
                 each for each in _TABLES[DICTIONARY_OF[name]] if each in self._fields and each not in self._shared
             ]
-        seen = np.unique(np.concatenate([self._wide.get(other, self._fields[other])[start:stop] for other in together]))
+        seen = np.unique(np.concatenate([self._values(other)[start:stop] for other in together]))
         seen = seen[seen >= 0]
         texts: Sequence[str] | dict[int, str] = self._dictionaries.texts(name)
         if name in HEXADECIMAL:
@@ -389,7 +409,8 @@ class ColumnMemory:
         """Let a dissector write here."""
         if self._numbered:
             dissector.numbers(self._numbers.data)
-        dissector.columns({name: field.data for name, field in self._fields.items()})
+        caplen = {} if self._caplen is None else {"caplen": self._caplen.data}
+        dissector.columns({name: field.data for name, field in self._fields.items()} | caplen)
         for table, columns in _WIDENED.items():
             if columns[0] in self._wide:
                 dissector.widen(table, {name: self._wide[name].data for name in columns if name in self._wide})
@@ -401,6 +422,12 @@ def _narrowed(codes: Array, dtype: np.dtype[Any]) -> Array:
     for at in range(0, codes.size, _BLOCK):
         narrow[at : at + _BLOCK] = codes[at : at + _BLOCK].copy()
     return narrow
+
+
+def _grown(values: Array, rows: int, capacity: int) -> Array:
+    grown = np.empty(capacity, values.dtype)
+    grown[:rows] = values[:rows]
+    return grown
 
 
 def _field_size(dtype: np.dtype[Any], capacity: int) -> int:

@@ -139,6 +139,7 @@ class Dictionaries:
         """
         changed: list[Changed] = [{} for _ in others]
         tables, vocabularies = list(self._tables), {place: name for name, place in self._vocabularies.items()}
+        room = dict.fromkeys(tables, 0)  # at least
         for which, place, start, stop in learned:
             other = others[which]
             is_table = place < len(tables)
@@ -152,8 +153,11 @@ class Dictionaries:
                 continue
             done = start
             while done < stop:
-                until = min(stop, done + self._room(name))
+                if room[name] < stop - done:
+                    room[name] = self._room(name)
+                until = min(stop, done + room[name])
                 self._tables[name].take(other._tables[name], done, until, codes)
+                room[name] -= until - done
                 done = until
                 if done < stop:
                     self.make_room()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 
@@ -11,7 +12,7 @@ from podtracer_nb.packets.capture_format import FormatError
 from podtracer_nb.packets.compression import MAGIC_SIZE, kind_of
 from podtracer_nb.packets.source import Input
 
-__all__ = ["locate", "raw"]
+__all__ = ["locate", "raw", "read_at"]
 
 _BUFFER = 1 << 19
 
@@ -48,14 +49,22 @@ def raw(path: str | os.PathLike[str], offset: int, caplen: int) -> bytes:
         raise ValueError(f"offset {offset} and caplen {caplen} are sizes in bytes, and neither can be negative")
     with Path(path).open("rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        if kind_of(os.pread(file.fileno(), MAGIC_SIZE, 0)):
+        if kind_of(file.read(MAGIC_SIZE)):
             return _raw_compressed(path, offset, caplen)
         if offset + caplen > size:
             raise FormatError(
                 f"{os.fspath(path)} ends at byte {size}, before the packet at {offset} of {caplen} bytes: "
                 "is it the file that the frame was read from?"
             )
-        return os.pread(file.fileno(), caplen, offset)
+        return read_at(file, caplen, offset)
+
+
+def read_at(file: IO[bytes], size: int, offset: int) -> bytes:
+    """Read from a position of an unbuffered file, by any number of threads where the system can."""
+    if hasattr(os, "pread"):
+        return os.pread(file.fileno(), size, offset)
+    file.seek(offset)
+    return file.read(size)
 
 
 def _raw_compressed(path: str | os.PathLike[str], offset: int, caplen: int) -> bytes:

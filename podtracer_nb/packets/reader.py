@@ -213,6 +213,10 @@ class Reader(Walk):
         if self._selection:
             index = pd.Index(self._memory.numbers(start, stop).copy(), name=INDEX)
         frame = pd.DataFrame(self._memory.arrays(start, stop, copy), index=index, copy=False)
+        names = [entry.name for entry in self._stored]
+        if "caplen" in names and "caplen" not in frame.columns:
+            # Under copy-on-write both columns are the same memory, until someone writes to one of them.
+            frame.insert(names.index("caplen"), "caplen", frame["length"])
         if self._decap:
             frame.columns = pd.Index([schema.DECAPSULATED.get(name, name) for name in frame.columns])
         commented = {number: text for number, text in self._comments.items() if number in index}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import glob
 import io
 import mmap
@@ -19,7 +18,7 @@ from typing import Any
 from podtracer_nb.packets.capture_format import FormatError
 from podtracer_nb.packets.compression import MAGIC_SIZE, Decompressed, kind_of
 
-__all__ = ["Input", "Source", "aligned", "each_source", "total_size"]
+__all__ = ["Input", "Source", "aligned", "anonymous", "each_source", "total_size"]
 
 Source = str | os.PathLike[str] | bytes | bytearray | memoryview | Any
 """A path, the bytes of a capture, or a binary stream with `readinto1`, `readinto`, `read1` or `read`.
@@ -146,7 +145,10 @@ class Input:
         status = os.fstat(descriptor)
         if stat.S_ISFIFO(status.st_mode):
             # A larger pipe means fewer switches between the writer and us; the kernel may refuse, which is no loss.
-            fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+            with contextlib.suppress(ImportError, AttributeError):  # Linux only
+                import fcntl
+
+                fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         elif stat.S_ISREG(status.st_mode):
             self.size = max(0, status.st_size - stream.tell())
             if stream is self._opened and isinstance(stream, io.FileIO):
@@ -273,9 +275,16 @@ def _blocking(stream: Any) -> bool:
         return False
 
 
+def anonymous(size: int) -> mmap.mmap:
+    """Return memory of our own, all zeros, of which only what is used is there."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return mmap.mmap(-1, size)
+    return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+
+
 def aligned(size: int) -> memoryview:
     """Return a buffer that starts on a page: the kernel copies into it twice as fast as into a bytearray's memory.
 
     Its copy (`rep movsb`) is slow where source and destination do not share their alignment within 32 bytes.
     """
-    return memoryview(mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    return memoryview(anonymous(size))

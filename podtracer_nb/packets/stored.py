@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from types import TracebackType
 from typing import IO, Self
 
 from podtracer_nb.packets.capture_format import FormatError
 from podtracer_nb.packets.compression import MAGIC_SIZE, kind_of
+from podtracer_nb.packets.packet_bytes import read_at
 from podtracer_nb.packets.source import Input
 
 __all__ = ["Stored"]
@@ -57,7 +57,7 @@ class Stored:
             if len(self._files) >= _MOST_FILES:
                 self._files.pop(next(iter(self._files))).close()
             file = self._files[path] = _opened(path)
-        data = os.pread(file.fileno(), caplen, offset)
+        data = read_at(file, caplen, offset)
         if len(data) < caplen:
             raise FormatError(
                 f"{path} ends before the packet at {offset} of {caplen} bytes: is it the file that the frame came from?"
@@ -83,7 +83,7 @@ class Stored:
 def _opened(path: str) -> IO[bytes]:
     if "://" not in path:
         file = open(path, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed by `Stored`
-        if kind_of(os.pread(file.fileno(), MAGIC_SIZE, 0)) is None:
+        if kind_of(file.read(MAGIC_SIZE)) is None:
             return file
         file.close()
     source = Input(path)

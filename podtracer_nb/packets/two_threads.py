@@ -236,4 +236,4 @@ def touch(engine: ModuleType, mapping: mmap.mmap, size: int) -> None:
 def idle_processors() -> int:
     """Return how many processors may be used, 1 where there is more to do already than they can."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return usable if os.getloadavg()[0] < usable else 1
+    return usable if hasattr(os, "getloadavg") and os.getloadavg()[0] < usable else 1

@@ -348,11 +348,9 @@ class Walk:
             reason = dissector.run() if whole or not pump else dissector.pump(self._input.readinto, self._buffer)
             if reason == _dissect.REASONS["bytes"]:
                 return bool(dissector.row > before)
-            if reason == _dissect.REASONS["tables"]:
-                self._make_room()
-            elif reason == _dissect.REASONS["options"]:
-                self._comment(self.walked, dissector.options())
-            elif reason == _dissect.REASONS["other block"]:
+            if self._mended(reason):
+                continue
+            if reason == _dissect.REASONS["other block"]:
                 wrong = self._block()
                 if wrong == "bytes":
                     return bool(dissector.row > before)
@@ -367,6 +365,18 @@ class Walk:
         if self._count is not None and self.packets >= self._count:
             self._end(None)
         return bool(dissector.row > before)
+
+    def _mended(self, reason: int) -> bool:
+        """Give the dissector what it lacks, or take what it has, where that is all that stopped it."""
+        if reason == _dissect.REASONS["tables"]:
+            self._make_room()
+        elif reason == _dissect.REASONS["cut"]:
+            self._memory.keep_caplen(self._dissector.row)
+        elif reason == _dissect.REASONS["options"]:
+            self._comment(self.walked, self._dissector.options())
+        else:
+            return False
+        return True
 
     def _comment(self, number: int, options: Octets) -> None:
         """Keep the comments of a packet."""

@@ -10,6 +10,7 @@ from podtracer_nb.targets import local
 from podtracer_nb.targets.capabilities import PROGRAM as LAUNCHER
 from podtracer_nb.targets.capabilities import launcher, missing_capabilities
 from podtracer_nb.targets.container import here, untraceable
+from podtracer_nb.targets.linux import is_linux, need_linux
 from podtracer_nb.targets.pin import KINDS, Pin, pin
 from podtracer_nb.targets.resolution import pods, resolve
 from podtracer_nb.targets.target import Target
@@ -23,9 +24,11 @@ __all__ = [
     "Watch",
     "departed",
     "here",
+    "is_linux",
     "launcher",
     "local",
     "missing_capabilities",
+    "need_linux",
     "pin",
     "pods",
     "resolve",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from podtracer_nb.errors import ClusterError, PodtracerError, PrivilegeError, Ta
 from podtracer_nb.targets import cri, procfs
 from podtracer_nb.targets.capabilities import missing_capabilities
 from podtracer_nb.targets.kubeconfig import node_name
+from podtracer_nb.targets.linux import is_linux
 from podtracer_nb.targets.target import Target
 
 __all__ = ["Located", "elsewhere", "here", "locate", "untraceable"]
@@ -56,7 +56,7 @@ def here(target: Target) -> bool:
     """Tell whether a target is on this machine, by the nodes' names or, without ours, by its processes."""
     if target.source != "kubernetes":
         return True
-    if not sys.platform.startswith("linux"):
+    if not is_linux():
         return False
     if node_name():
         return not elsewhere(target)

@@ -160,6 +160,8 @@ def read_demo() -> DemoState | None:
     DemoError
         The state file cannot be read.
     """
+    if not hasattr(os, "geteuid"):  # Windows: no pods can be here
+        return None
     path = demo_file()
     try:
         state = DemoState.from_json(path.read_text(encoding="utf-8"))

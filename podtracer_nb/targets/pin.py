@@ -18,6 +18,7 @@ from typing import Self
 from podtracer_nb.errors import InputError, PrivilegeError, TargetError, TargetGone
 from podtracer_nb.targets import container, procfs
 from podtracer_nb.targets.capabilities import launcher, missing_capabilities
+from podtracer_nb.targets.linux import need_linux
 from podtracer_nb.targets.opening import Opened, Refused, Wanted, open_namespaces, open_through
 from podtracer_nb.targets.target import Target
 
@@ -145,6 +146,7 @@ def pin(target: Target, kinds: Iterable[str] = ("net",)) -> Pin:
     ('net',) ("pid ... is in this machine's own network namespace: what runs there sees all of this machine's traffic",)
     """
     wanted = _checked_kinds(kinds)
+    need_linux(f"entering {target.label} from here")
     process: procfs.Process | None = None
     notices: tuple[str, ...] = ()
     with ExitStack() as opened:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
-import fcntl
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -151,6 +150,8 @@ class Process:
 
 def namespace_type(descriptor: int) -> str | None:
     """Return the kind of namespace behind a descriptor, or None where it is no namespace that we know."""
+    import fcntl
+
     try:
         flag = fcntl.ioctl(descriptor, _NS_GET_NSTYPE)
     except OSError as error:
@@ -174,6 +175,8 @@ def parent_user_namespace(descriptor: int) -> int | None:
 
 
 def _related(descriptor: int, request: int) -> int | None:
+    import fcntl
+
     try:
         return fcntl.ioctl(descriptor, request)
     except PermissionError:
@@ -182,6 +185,8 @@ def _related(descriptor: int, request: int) -> int | None:
 
 def owner_uid(descriptor: int) -> int:
     """Return the user id, as our user namespace counts, that made the user namespace behind a descriptor."""
+    import fcntl
+
     uid = array.array("I", [0])
     fcntl.ioctl(descriptor, _NS_GET_OWNER_UID, uid, True)
     return uid[0]

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from podtracer_nb.errors import InputError, PrivilegeError, TargetError, TargetNotFound
 from podtracer_nb.targets import kubeconfig as kubeconfigs
 from podtracer_nb.targets.kubernetes import Cluster
+from podtracer_nb.targets.linux import need_linux
 from podtracer_nb.targets.local import netns_target, process_target, read_demo
 from podtracer_nb.targets.nearest import not_found
 from podtracer_nb.targets.references import Reference, Requirement, check_name, parse_reference, parse_selector
@@ -147,6 +148,7 @@ def resolve(
     if pid is not None or netns is not None:
         if any((container, namespace, all_namespaces, context, kubeconfig)):
             raise InputError("-n, -A, -c, --context and --kubeconfig belong to pods, not to --pid and --netns")
+        need_linux("entering a namespace of this machine")
         return (process_target(pid),) if pid is not None else (netns_target(str(netns)),)
     references = [parse_reference(text) for text in named]
     clauses = parse_selector(selector) if selector is not None else ()

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
-import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from podtracer_nb import execution, packets, targets
 from podtracer_nb.errors import PodtracerError
 from podtracer_nb.targets import cri, kubernetes, procfs
 from podtracer_nb.targets import kubeconfig as kubeconfigs
+from podtracer_nb.tools import registry
+from podtracer_nb.tools.tool import Tool
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,20 +35,6 @@ _RIGHTS = {
 _MORE_RIGHTS = {
     "CAP_NET_ADMIN": "tools that change something (tc, nft, ip), and conntrack",
     "CAP_SYS_CHROOT": "--ns mnt: seeing a container's own files",
-}
-_TOOLS = {
-    "nsenter": ("util-linux", "everything", ("--version",)),
-    "tcpdump": ("tcpdump", "captures", ("--version",)),
-    "ip": ("iproute2", "addresses and routes", ("-V",)),
-    "ss": ("iproute2", "sockets", ("-V",)),
-    "tc": ("iproute2", "queues", ("-V",)),
-    "ping": ("iputils-ping", "round trips", ("-V",)),
-    "nft": ("nftables", "packet filter rules", ("--version",)),
-    "iperf3": ("iperf3", "throughput", ("--version",)),
-    "ethtool": ("ethtool", "offloads and counters of interfaces", ("--version",)),
-    "conntrack": ("conntrack", "connection tracking", ("--version",)),
-    "mtr": ("mtr-tiny", "paths", ("--version",)),
-    "dig": ("bind9-dnsutils", "questions to name servers", ("-v",)),
 }
 _NEEDED_TOOLS = ("nsenter", "tcpdump")
 _NEEDED_VERBS = (
@@ -114,6 +101,13 @@ def doctor(context: str | None = None, kubeconfig: str | os.PathLike[str] | None
 
 def checks(context: str | None = None, kubeconfig: str | None = None) -> Iterator[Check]:
     """Give the findings, one after the other, as they are made."""
+    if not targets.is_linux():
+        found = f"{platform.system() or sys.platform}, from which pods of a cluster are reached by tracer pods"
+        yield Check("system", "ok", found)
+        yield from _cluster(context, kubeconfig)
+        yield _recordings()
+        yield _dissector()
+        return
     yield _system()
     yield from _capabilities()
     yield _confinement()
@@ -298,25 +292,17 @@ def _pod_security(cluster: kubernetes.Cluster) -> Iterator[Check]:
 
 
 def _tools() -> Iterator[Check]:
-    for name, (package, purpose, words) in _TOOLS.items():
-        path = shutil.which(name, path=execution.search_path())
+    needed = [Tool("nsenter", "util-linux", purpose="everything"), registry.find("tcpdump")]
+    once = {*_NEEDED_TOOLS, *registry.OTHER_NAMES}
+    for tool in (*needed, *(each for each in registry.known() if each.name not in once)):
+        path = shutil.which(tool.name, path=execution.search_path())
         if path is None:
-            state: State = "missing" if name in _NEEDED_TOOLS else "optional"
-            yield Check("tools", state, f"no {name}", purpose, f"apt-get install {package}")
+            state: State = "missing" if tool.name in _NEEDED_TOOLS else "optional"
+            remedy = f"apt-get install {tool.package}" if tool.package else f"install {tool.name}"
+            yield Check("tools", state, f"no {tool.name}", tool.purpose, remedy)
         else:
-            yield Check("tools", "ok", f"{name}: {_version(path, words)}")
-
-
-def _version(path: str, words: tuple[str, ...]) -> str:
-    try:
-        done = subprocess.run(
-            [path, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            errors="replace", timeout=5, check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{path}, which does not tell its version ({type(error).__name__})"
-    found = re.search(r"\d+(\.\d+)+[\w.+~-]*|\d{8}", done.stdout)
-    return f"{found[0] if found else 'no version told'} ({path})"
+            version = registry.tool_version(path, tool.version) or "no version told"
+            yield Check("tools", "ok", f"{tool.name}: {version} ({path})")
 
 
 def _recordings() -> Check:

@@ -20,13 +20,13 @@ from podtracer_nb.tools.tool import Tool
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["GROUP", "find", "known", "list_tools", "tool_version"]
+__all__ = ["GROUP", "OTHER_NAMES", "find", "known", "list_tools", "tool_version"]
 
 GROUP = "podtracer_nb.tools"
 """The entry-point group by which another package brings tools: each entry is a `Tool` or a tuple of them."""
 
 # Tools in the file of another: everything else is in the file of its own name.
-_ELSEWHERE = {
+OTHER_NAMES = {
     "ip6tables": "iptables", "traceroute6": "traceroute", "tracepath6": "tracepath", "ping6": "ping", "host": "dig",
     "nslookup": "dig", "iptables-legacy": "iptables", "ip6tables-legacy": "iptables", "iptables-nft": "iptables",
     "ip6tables-nft": "iptables", "dumpcap": "tshark",
@@ -77,7 +77,7 @@ def find(name: str) -> Tool:
     program = Path(name).name
     if program in _brought():
         return _named(_brought()[program], name)
-    module = _ELSEWHERE.get(program, program)
+    module = OTHER_NAMES.get(program, program)
     if module in _files():
         tools: tuple[Tool, ...] = importlib.import_module(f"podtracer_nb.tools.known.{module}").TOOLS
         for each in tools:

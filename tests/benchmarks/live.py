@@ -7,6 +7,7 @@ supervisor too; the packets themselves are copied by whoever sends them.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -20,6 +21,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from jupyter_client.blocking import BlockingKernelClient
+from jupyter_client.manager import start_new_kernel
 
 import podtracer_nb
 from tests.targets.namespaces import until
@@ -174,11 +179,70 @@ def lag(place: Wire) -> dict[str, float]:
     return found
 
 
+def dashboard(place: Wire) -> dict[str, float]:
+    """Show a dashboard in a real kernel at some 100,000 packets a second; ask its callback, and count what it says."""
+    manager, client = start_new_kernel()
+    try:
+        said: list[str] = []
+        code = (
+            "import podtracer_nb, time\n"
+            f"words = dict(pid={place.far.pid}, interface='eth0', keep=False, engine='ring', filter='udp')\n"
+            "live = podtracer_nb.capture(**words)\n"
+            "w = podtracer_nb.dashboard(live, refresh=10)\n"
+            "print(w.comm.comm_id)"
+        )
+        client.execute_interactive(
+            code, output_hook=lambda message: said.append(message["content"].get("text", "")), timeout=60
+        )
+        comm = "".join(said).strip()
+        sending = threading.Thread(target=datagrams, args=(place,))
+        sending.start()
+        until(lambda: _ask(client, comm)[1]["stats"]["packets"] > RATE)
+        begun, busy = time.monotonic(), seconds(manager.provisioner.pid)
+        first, answers, told = _ask(client, comm)[1], [], []
+        pause = threading.Event()
+        while time.monotonic() < begun + SECONDS:
+            took, last, ticks = _ask(client, comm)
+            answers.append(took)
+            told += ticks
+            pause.wait(0.2)
+        gone = time.monotonic() - begun
+        sending.join()
+        client.execute_interactive("live.stop()", timeout=60)
+        return {
+            "rate": (last["stats"]["packets"] - first["stats"]["packets"]) / gone,
+            "core": (seconds(manager.provisioner.pid) - busy) / gone,
+            "answer": max(answers), "median": statistics.median(answers), "messages": len(told) / gone,
+            "size": statistics.mean(told),
+        }  # fmt: skip
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+
+
+def _ask(client: BlockingKernelClient, comm: str) -> tuple[float, dict[str, Any], list[int]]:
+    """Ask the dashboard for all that it shows; return the seconds, the answer, and other messages' sizes."""
+    content = {"comm_id": comm, "data": {"method": "custom", "content": {"kind": "whole"}}}
+    asked = client.session.msg("comm_msg", content)
+    begun = time.monotonic()
+    client.shell_channel.send(asked)
+    others = []
+    while True:
+        message = client.get_iopub_msg(timeout=30)
+        data = message["content"].get("data", {})
+        if message["msg_type"] != "comm_msg" or data.get("method") != "custom":
+            continue
+        if message["parent_header"].get("msg_id") == asked["header"]["msg_id"]:
+            return time.monotonic() - begun, data["content"], others
+        others.append(len(json.dumps(data)))
+
+
 def rows() -> list[tuple[str, str, str]]:
     """Measure, and return what was asked and what was reached."""
     with wire() as place:
         found = full_speed(place)
         late = lag(place)
+        seen = dashboard(place)
     return [
         ("TCP at full speed: packets that the ring lost", "0 %", f"{found['ring lost']:.1%}"),
         ("the same, tcpdump -w FILE beside it", "", f"{found['tcpdump lost']:.1%}"),
@@ -188,6 +252,14 @@ def rows() -> list[tuple[str, str, str]]:
         (f"a live frame at {late['rate']:,.0f} packets/s: lag at most, ms", "≤ 300", f"{late['lag'] * 1e3:.0f}"),
         ("the same, of a core in the notebook's process", "≤ 25 %", f"{late['core']:.0%}"),
         ("the same, packets lost", "0", f"{late['lost']:.0f}"),
+        (f"a dashboard at {seen['rate']:,.0f} packets/s: messages a second", "≤ 10", f"{seen['messages']:.1f}"),
+        ("the same, kB a message", "", f"{seen['size'] / 1e3:.1f}"),
+        (
+            "the same, a callback answers within, ms (median)",
+            "≤ 200",
+            f"{seen['answer'] * 1e3:.0f} ({seen['median'] * 1e3:.0f})",
+        ),
+        ("the same, of a core in the kernel, capture and dashboard", "", f"{seen['core']:.0%}"),
     ]
 
 

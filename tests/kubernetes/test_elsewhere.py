@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ import podtracer_nb
 from podtracer_nb import execution
 from podtracer_nb.errors import ClusterError, InputError, PrivilegeError, TargetError, ToolNotFound
 from tests.cluster.fixtures import Kubectl, wait_for, web_pods
+from tests.execution.other_system import on
 from tests.kubernetes.outside import NAMESPACE, environment, kubeconfig, none_left, outside, tracer_pods
 from tests.kubernetes.test_tracing import pod, talk
 from tests.machine import needs
@@ -158,3 +160,21 @@ def test_taints_keep_no_tracer_away(outside: Kubectl, nodes: list[str]) -> None:
         assert podtracer_nb.run("echo", ["1"], pod=name, namespace="shop", via="job").line.tolist() == ["1"]
     finally:
         outside("taint", "node", nodes[0], "test-")
+
+
+@pytest.mark.parametrize("system", ["darwin", "win32"])
+def test_nothing_on_this_side_needs_linux(system: str, outside: Kubectl) -> None:
+    code = (
+        "import json, podtracer_nb\n"
+        "df = podtracer_nb.run('tcpdump', pod='deploy/web', namespace='shop', timer=4)\n"
+        "ss = podtracer_nb.run('ss', ['-tan'], pod='deploy/web', namespace='shop')\n"
+        "meta = df.podtrace.meta\n"
+        "print(json.dumps([len(df), list(df.proto.dropna().unique()), len(ss), meta['targets'][0]['pod'], meta['sha256']]))"
+    )
+    packets, protocols, sockets, target, digest = json.loads(on(system, code).splitlines()[-1])
+    assert packets > 0
+    assert "TCP" in protocols
+    assert sockets > 0
+    assert target.startswith("web-")
+    assert digest
+    wait_for("the tracers' end", lambda: none_left(outside))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -50,3 +51,24 @@ def test_no_memory_is_taken_for_groups_of_columns_that_were_not_asked_for() -> N
     memory = ColumnMemory(told, None, schema.chosen(["time", "src", "dst", "length"], None))  # type: ignore[arg-type]
     memory.grow(0, 10, huge=False)
     assert not {"eth_src", "ip_ttl", "tcp_seq", "dns_id", "dns_qname"} & set(told.memory)
+
+
+def test_sizes_in_the_capture_are_kept_from_the_first_cut_packet_on(read: Read) -> None:
+    packet = raw_ip(1)
+    for before in (0, 1, 9000):
+        data = capture([], 101) + before * record(packet) + record(packet, keep=19) + record(packet)
+        frame = read(data)
+        assert frame["length"].tolist() == [len(packet)] * (before + 2)
+        assert frame["caplen"].tolist() == [len(packet)] * before + [19, len(packet)]
+        assert read(data, columns=["caplen"])["caplen"].tolist() == frame["caplen"].tolist()
+
+
+def test_the_two_lengths_are_one_memory_until_one_is_written(read: Read) -> None:
+    frame = read(capture([raw_ip(1)] * 3, 101))
+    assert np.shares_memory(frame["length"].to_numpy(), frame["caplen"].to_numpy())
+    size = int(frame.loc[1, "caplen"])
+    frame.loc[1, "length"] = 7
+    assert frame["length"].tolist() == [7, size, size]
+    assert frame["caplen"].tolist() == [size] * 3
+    frame.loc[2, "caplen"] = 8
+    assert (frame.loc[2, "length"], frame.loc[2, "caplen"]) == (size, 8)

@@ -91,6 +91,7 @@ class Checked:
         self.memory = ColumnMemory(self.dissector, self.dictionaries, everything)
         self.memory.number_rows(True)
         self.memory.grow(0, 1, huge=False)
+        self.memory.keep_caplen(0)  # most records here are cut
         self.interfaces = Interfaces()
         described = Interface(0, 1, 0, "0")
         self.interfaces.add(described, engine.LINKS["ethernet"], self.dictionaries.interface("0"))

@@ -207,6 +207,18 @@ def test_a_block_that_one_of_them_gives_up_is_read_alone(
     assert len(made) > 2
 
 
+def test_a_cut_packet_among_whole_ones_is_noticed_by_either(small: Callable[..., None], tmp_path: Path) -> None:
+    small(2000, count=20, alone=20)
+    for at in (30, 61, 4000):
+        whole = [record(raw_ip(number)) for number in range(4001)]
+        whole[at] = record(raw_ip(at), keep=19)
+        path = tmp_path / "x.pcap"
+        path.write_bytes(capture([], 101) + b"".join(whole))
+        frame = check(path)
+        assert frame is not None
+        assert frame.index[frame["caplen"] != frame["length"]].tolist() == [at + 1]
+
+
 def test_an_error_while_two_put_it_together_loses_nothing(
     small: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,8 +4,20 @@ Each shows itself without a kernel, too, as a table, an SVG or text: in a saved 
 """
 
 from podtracer_nb.notebook.widgets.ladder_diagram import LadderDiagram, ladder
+from podtracer_nb.notebook.widgets.live_dashboard import LiveDashboard, dashboard
 from podtracer_nb.notebook.widgets.packet_list import PacketList, browse
 from podtracer_nb.notebook.widgets.pod_picker import PodPicker, picker
 from podtracer_nb.notebook.widgets.topology_graph import Topology, topology
 
-__all__ = ["LadderDiagram", "PacketList", "PodPicker", "Topology", "browse", "ladder", "picker", "topology"]
+__all__ = [
+    "LadderDiagram",
+    "LiveDashboard",
+    "PacketList",
+    "PodPicker",
+    "Topology",
+    "browse",
+    "dashboard",
+    "ladder",
+    "picker",
+    "topology",
+]

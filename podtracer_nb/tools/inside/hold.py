@@ -52,7 +52,8 @@ if TYPE_CHECKING:
 
 
 STDOUT, STDERR = 1, 2
-_ORDERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# By name: Windows, where changes are asked for and never made, has not all of them.
+_ORDERS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 #: Seconds that each of the two programs may take, counted from the order to end: together less than `PATIENCE`.
 _DO, _UNDO = 3.0, 5.0
 #: Seconds after which the supervisor kills us.

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import getopt
 import importlib.util
 import mmap
@@ -103,15 +102,21 @@ class Interface:
     @staticmethod
     def _flags(asked: socket.socket, name: str) -> int:
         try:
-            answer = fcntl.ioctl(asked, GET_FLAGS, struct.pack("16s24x", name.encode()))
+            return _asked(asked, GET_FLAGS, name)
         except OSError:  # gone since it was listed
             return 0
-        return int(struct.unpack_from("H", answer, 16)[0])
 
     @staticmethod
     def _hardware(asked: socket.socket, name: str) -> int:
-        answer = fcntl.ioctl(asked, GET_ADDRESS, struct.pack("16s24x", name.encode()))
-        return int(struct.unpack_from("H", answer, 16)[0])
+        return _asked(asked, GET_ADDRESS, name)
+
+
+def _asked(through: socket.socket, request: int, name: str) -> int:
+    """Ask the kernel for a number that it knows of an interface: netdevice(7)."""
+    import fcntl  # here: other systems read this file for its constants
+
+    answer = fcntl.ioctl(through, request, struct.pack("16s24x", name.encode()))
+    return int(struct.unpack_from("H", answer, 16)[0])
 
 
 def program(interface: Interface, snaplen: int, expression: str) -> list[tuple[int, int, int, int]]:

@@ -7,7 +7,6 @@ Without ``-w`` we add ``-w -``; with ``-w FILE`` the same bytes are left in FILE
 from __future__ import annotations
 
 import getopt
-import pwd
 import re
 import sys
 from collections.abc import Sequence
@@ -168,7 +167,11 @@ def _privileges(names: set[str], unprivileged: bool) -> tuple[str, ...]:
     if names & {"-Z", "--relinquish-privileges"}:
         return ()
     try:
+        import pwd
+
         pwd.getpwnam("tcpdump")
+    except ModuleNotFoundError:  # Windows, where nothing is run: the node's side asks again
+        return ()
     except KeyError:
         return ("-Z", "root")
     return ("-Z", "root") if unprivileged else ()

@@ -107,6 +107,7 @@ def capture(
     >>> live.df.proto.value_counts()  # doctest: +SKIP
     >>> live.stop().read()  # doctest: +SKIP
     """
+    words = dict(locals())  # all that it was called with, for `LiveCapture.again`
     if engine not in (None, "ring", "tcpdump"):
         raise InputError(f"engine={engine!r} is neither 'ring' nor 'tcpdump'")
     extent = Extent.parse(window)
@@ -123,13 +124,13 @@ def capture(
     notes: list[str] = []
     session = None
     if engine != "tcpdump":
-        words = list(args)
+        theirs = list(args)
         if file is not None and Path(file).suffix.lower() in (".pcapng", ".ntar"):
-            words[:0] = ["-w", os.fspath(file)]
+            theirs[:0] = ["-w", os.fspath(file)]
         try:
             _refuse_ring(ns, engine)
             limited = snaplen or (None if keep else COLUMNS_SNAPLEN)
-            session = open_session([("tcpdump", words)], **where, snaplen=limited, engine="ring")
+            session = open_session([("tcpdump", theirs)], **where, snaplen=limited, engine="ring")
         except (ToolFailed, PrivilegeError, NotOfTheRing) as error:
             if engine == "ring":
                 raise
@@ -150,6 +151,7 @@ def capture(
             file=Path(file) if file is not None else None,
             notes=notes,
             at_end=_forget,
+            again=lambda: _once_more(words),
         )
     except BaseException:
         session.close()
@@ -168,6 +170,12 @@ def capture(
         live.stop()
         raise
     return live
+
+
+def _once_more(words: dict[str, Any]) -> LiveCapture:
+    if words["file"] is not None:
+        raise InputError(f"another capture would write over {words['file']}: start it in a cell, with another file")
+    return capture(**words)
 
 
 def _refuse_ring(ns: Sequence[str], engine: str | None) -> None:

@@ -18,6 +18,7 @@ from podtracer_nb.errors import InputError
 from podtracer_nb.tools import frames
 from podtracer_nb.tools.api import read_pcap
 from podtracer_nb.tools.job import ENDINGS
+from podtracer_nb.tools.live import showing
 from podtracer_nb.tools.live.following import Follower
 from podtracer_nb.tools.live.listeners import Listeners
 from podtracer_nb.tools.live.parts import Parts, Rotation, Spool
@@ -100,6 +101,7 @@ class LiveCapture:
         file: Path | None,
         notes: Sequence[str] = (),
         at_end: Callable[[LiveCapture], None] = lambda _: None,
+        again: Callable[[], LiveCapture] | None = None,
     ) -> None:
         self.engine = engine
         self.notes = list(notes)
@@ -112,7 +114,7 @@ class LiveCapture:
         self._seconds: float | None = None
         self._over = threading.Event()
         self._lock = threading.Lock()
-        self._at_end = at_end
+        self._at_end, self._again = at_end, again
         self._cached: tuple[tuple[int, ...], pd.DataFrame] | None = None
         self._followers = [
             Follower(job, columns, layers, self._window, self._deliver, self._one_ended) for job in session.jobs
@@ -162,7 +164,7 @@ class LiveCapture:
             merged = frames.merge(parts, self._session.jobs)
             if len(parts) > 1:
                 merged = merged.iloc[-self._extent.rows :]
-            merged.attrs["podtracer"]["notes"] += self._all_notes()
+            merged.attrs["podtracer"]["notes"] += self.all_notes()
             cached = self._cached = versions, merged
         shown = cached[1].copy(deep=False)
         shown.attrs["podtracer"] = {**cached[1].attrs["podtracer"], "live": self._short_stats()}
@@ -274,6 +276,22 @@ class LiveCapture:
             each.paused = False
         return self
 
+    def again(self) -> LiveCapture:
+        """Start another capture of the same words, once this one has ended.
+
+        Raises
+        ------
+        InputError
+            This one still runs, or the other would write over its file.
+        PodtracerError
+            As `podtracer_nb.capture`.
+        """
+        if self.running:
+            raise InputError("it still runs: stop it before it is started again")
+        if self._again is None:
+            raise InputError("what this capture was started with is not known: start another one in a cell")
+        return self._again()
+
     def order_stop(self) -> None:
         """Order the capture to end, and do not wait for that."""
         self._session.stop()
@@ -326,6 +344,14 @@ class LiveCapture:
         self._listeners.call(function)
         return function
 
+    def join_callbacks(self) -> None:
+        """Wait, for two seconds, until callbacks have had all that came before the end."""
+        self._listeners.join(_CALLBACKS)
+
+    def off_chunk(self, function: Callable[[pd.DataFrame], object]) -> None:
+        """Call a function of `on_chunk` no more."""
+        self._listeners.leave(function)
+
     def __aiter__(self) -> AsyncIterator[pd.DataFrame]:
         """Give each chunk as it comes, until the end; a slow loop misses chunks (`stats.dropped_by_us`)."""
         return self._listeners.chunks()
@@ -339,20 +365,12 @@ class LiveCapture:
         self.stop()
 
     def __repr__(self) -> str:
-        stats = self.stats
-        words = [
-            f"{self.engine} of {', '.join(self.targets)}",
-            stats.state if stats.state != "ended" else self._ending(),
-            f"{stats.seconds:.1f} s",
-            f"{stats.packets:,} packets",
-            f"{stats.rate:,.0f}/s" if stats.state != "ended" else "",
-            f"{stats.dropped_by_kernel:,} dropped by the kernel" if stats.dropped_by_kernel else "",
-            f"{stats.dropped_by_us:,} missed by callbacks" if stats.dropped_by_us else "",
-            *(str(error) for error in self.errors),
-            *self._all_notes(),
-            f"file: {', '.join(map(str, self.files))}" if self._keep else "no file",
-        ]
-        return f"<LiveCapture: {' · '.join(word for word in words if word)}>"
+        """Return how it is getting on, in a line."""
+        return f"<LiveCapture: {' · '.join(showing.words(self))}>"
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:  # noqa: ARG002
+        """Return how it was getting on when it was shown: as a table, and as a line."""
+        return {"text/html": showing.as_html(self), "text/plain": repr(self)}
 
     # ------------------------------------------------------------------------------------------------- inside
 
@@ -387,11 +405,14 @@ class LiveCapture:
             self._listeners.close()
             self._at_end(self)
 
-    def _ending(self) -> str:
+    @property
+    def ending(self) -> str:
+        """Why it ended, in words; "ended" where nothing more is known, and while it runs."""
         reasons = [each.provenance["reason"] for each in self._followers if each.provenance is not None]
         return next((ENDINGS[reason] for reason in reasons if reason in ENDINGS), "ended")
 
-    def _all_notes(self) -> list[str]:
+    def all_notes(self) -> list[str]:
+        """Return what the user should know about it, and about what becomes of its bytes."""
         spooled = [each.spool.note for each in self._followers if each.spool is not None and each.spool.note]
         return [*self.notes, *dict.fromkeys(spooled)]
 

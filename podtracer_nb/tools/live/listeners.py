@@ -85,6 +85,7 @@ class Listeners:
         self.errors: list[Exception] = []
         self._listeners: list[Listener] = []
         self._threads: list[threading.Thread] = []
+        self._of: list[tuple[Callable[[pd.DataFrame], object], Listener]] = []
         self._lost = 0
         self._closed = False
         self._lock = threading.Lock()
@@ -131,8 +132,9 @@ class Listeners:
 
     def _remove(self, listener: Listener) -> None:
         with self._lock:
-            self._listeners.remove(listener)
-            self._lost += listener.dropped
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+                self._lost += listener.dropped
 
     def call(self, function: Callable[[pd.DataFrame], object]) -> None:
         """Call a function with every chunk, in a thread of its own."""
@@ -140,7 +142,15 @@ class Listeners:
         self._add(listener)
         thread = threading.Thread(target=self._serve, args=(listener, function), name="podtracer-chunks", daemon=True)
         self._threads.append(thread)
+        self._of.append((function, listener))
         thread.start()
+
+    def leave(self, function: Callable[[pd.DataFrame], object]) -> None:
+        """Call a function no more."""
+        for each in [each for each in self._of if each[0] == function]:
+            self._of.remove(each)
+            self._remove(each[1])
+            each[1].close()
 
     def _serve(self, listener: Listener, function: Callable[[pd.DataFrame], object]) -> None:
         told = False
