@@ -169,7 +169,8 @@ def test_nothing_on_this_side_needs_linux(system: str, outside: Kubectl) -> None
         "df = podtracer_nb.run('tcpdump', pod='deploy/web', namespace='shop', timer=4)\n"
         "ss = podtracer_nb.run('ss', ['-tan'], pod='deploy/web', namespace='shop')\n"
         "meta = df.podtrace.meta\n"
-        "print(json.dumps([len(df), list(df.proto.dropna().unique()), len(ss), meta['targets'][0]['pod'], meta['sha256']]))"
+        "told = [len(df), list(df.proto.dropna().unique()), len(ss), meta['targets'][0]['pod'], meta['sha256']]\n"
+        "print(json.dumps(told))"
     )
     packets, protocols, sockets, target, digest = json.loads(on(system, code).splitlines()[-1])
     assert packets > 0
