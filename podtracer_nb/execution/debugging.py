@@ -31,7 +31,7 @@ class _Debugger(Tracer):
     """An ephemeral container with the agent in it; `job` is its name."""
 
     def connect(self) -> ExecStream:
-        return ExecStream(self.cluster, self.namespace, self.pod, self.job, ["python3", "-m", _AGENT, "connect"])
+        return self._connected(self.job)
 
     def alive(self) -> bool:
         return "running" in _state(self._read(), self.job)
@@ -47,9 +47,6 @@ class _Debugger(Tracer):
     def _read(self) -> dict[str, Any]:
         path = f"/api/v1/namespaces/{self.namespace}/pods/{self.pod}"
         return self.cluster.read(path, "pods", self.namespace) or {}
-
-
-_AGENT = "podtracer_nb.tools.agent"
 
 
 def debugger_in(target: Target, placement: Placement) -> Tracer:
@@ -80,10 +77,19 @@ def debugger_in(target: Target, placement: Placement) -> Tracer:
 
 
 def _container(name: str, image: str, node: str) -> dict[str, Any]:
-    agent = ["python3", "-m", _AGENT, "serve", f"--idle={_IDLE_SECONDS}", f"--lease={_LEASE_SECONDS}", "--own"]
+    agent = [
+        "python3",
+        "-m",
+        "podtracer_nb.tools.agent",
+        "serve",
+        f"--idle={_IDLE_SECONDS}",
+        f"--lease={_LEASE_SECONDS}",
+        "--own",
+    ]
     environment = {
         "HOME": "/tmp",  # noqa: S108  the container's own
         "PODTRACER_RECORDINGS": "/tmp/recordings",  # noqa: S108
+        "PODTRACER_AGENT_SOCKET": "/tmp/agent.sock",  # noqa: S108
         "PODTRACER_NODE_NAME": node,
     }
     return {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import re
 import secrets
@@ -17,9 +18,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from podtracer_nb.errors import ClusterError, InputError, PodtracerError, PrivilegeError
+from podtracer_nb.execution import connect
 from podtracer_nb.execution.stream import ExecStream
 
 __all__ = ["HOPELESS", "Placement", "Tracer", "delete_tracers", "image_of", "kept", "tracer_on", "tracers"]
@@ -30,8 +33,6 @@ _OWNER = "podtracer.io/owner"
 _CONTAINER = "tracer"
 _CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_RAW", "SETUID", "SETGID")
 _START_SECONDS = 120.0
-_IDLE_SECONDS = 300
-_LEASE_SECONDS = 60
 _DEADLINE_SECONDS = 24 * 3600
 _POLL_SECONDS = 0.15
 HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
@@ -48,10 +49,22 @@ class Placement:
         Where; by default the notebook's own namespace, or `podtracer`.
     image
         Of which image; by default the notebook's own, or PODTRACER_IMAGE.
+    lease
+        Seconds after which a run is ended that nobody is there for any more.
+    idle
+        Seconds after which a tracer pod ends that nobody has used.
+    spool
+        The most that its recordings may take on its node, as Kubernetes has quantities.
+    in_memory
+        Whether they are kept in the node's memory, as part of the pod's own limit, not on its disk.
     """
 
     namespace: str | None = None
     image: str | None = None
+    lease: float = 60
+    idle: float = 300
+    spool: str = "10Gi"
+    in_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -68,8 +81,11 @@ class Tracer:
 
     def connect(self) -> ExecStream:
         """Connect to its agent."""
-        argv = ["python3", "-m", "podtracer_nb.tools.agent", "connect"]
-        return ExecStream(self.cluster, self.namespace, self.pod, _CONTAINER, argv)
+        return self._connected(_CONTAINER)
+
+    def _connected(self, container: str) -> ExecStream:
+        argv = ["python3", "-I", "-S", "-c", _program()]
+        return ExecStream(self.cluster, self.namespace, self.pod, container, argv)
 
     def alive(self) -> bool:
         """Ask the cluster whether it still runs."""
@@ -81,6 +97,13 @@ class Tracer:
     def delete(self) -> None:
         """Delete it, with all that runs in it."""
         self.cluster.delete(f"/apis/batch/v1/namespaces/{self.namespace}/jobs/{self.job}", "jobs", self.namespace)
+
+
+@functools.cache
+def _program() -> str:
+    """Return the program that a connection starts, its first words to people left out: it travels in a URL."""
+    text = Path(connect.__file__).read_text(encoding="utf-8")
+    return text[text.index("import os") :]
 
 
 _tracers: dict[tuple[str, str, str], Tracer] = {}
@@ -123,7 +146,7 @@ def tracer_on(cluster: Any, node: str, placement: Placement) -> Tracer:
     """
     namespace = placement.namespace or os.environ.get("PODTRACER_POD_NAMESPACE") or "podtracer"
     image = placement.image or image_of(cluster, namespace)
-    return kept((cluster.host, node, namespace), lambda: _start(cluster, node, namespace, image))
+    return kept((cluster.host, node, namespace), lambda: _start(cluster, node, namespace, image, placement))
 
 
 def kept(key: tuple[str, str, str], start: Callable[[], Tracer]) -> Tracer:
@@ -157,7 +180,7 @@ def image_of(cluster: Any, namespace: str) -> str:
     return str(found["spec"]["containers"][0]["image"])
 
 
-def _job(node: str, namespace: str, image: str) -> dict[str, Any]:
+def _job(node: str, namespace: str, image: str, placement: Placement) -> dict[str, Any]:
     labels = {_LABEL: _NAME, "app.kubernetes.io/managed-by": "podtracer-nb", _OWNER: _owner}
     metadata: dict[str, Any] = {"generateName": "podtracer-tracer-", "namespace": namespace, "labels": labels}
     if os.environ.get("PODTRACER_POD_UID") and os.environ.get("PODTRACER_POD_NAMESPACE") == namespace:
@@ -170,9 +193,10 @@ def _job(node: str, namespace: str, image: str) -> dict[str, Any]:
         "-m",
         "podtracer_nb.tools.agent",
         "serve",
-        f"--idle={_IDLE_SECONDS}",
-        f"--lease={_LEASE_SECONDS}",
+        f"--idle={placement.idle:g}",
+        f"--lease={placement.lease:g}",
     ]
+    spool = {"sizeLimit": placement.spool, **({"medium": "Memory"} if placement.in_memory else {})}
     environment = {
         "PODTRACER_HOST_ROOT": "/host",
         "PODTRACER_NODE_NAME": node,
@@ -212,7 +236,7 @@ def _job(node: str, namespace: str, image: str) -> dict[str, Any]:
         "containers": [container],
         "volumes": [
             {"name": "proc", "hostPath": {"path": "/proc", "type": "Directory"}},
-            {"name": "spool", "emptyDir": {"sizeLimit": "10Gi"}},
+            {"name": "spool", "emptyDir": spool},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
     }  # fmt: skip
@@ -229,9 +253,9 @@ def _job(node: str, namespace: str, image: str) -> dict[str, Any]:
     }
 
 
-def _start(cluster: Any, node: str, namespace: str, image: str) -> Tracer:
+def _start(cluster: Any, node: str, namespace: str, image: str, placement: Placement) -> Tracer:
     jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-    job = cluster.create(jobs, "jobs", namespace, _job(node, namespace, image))["metadata"]["name"]
+    job = cluster.create(jobs, "jobs", namespace, _job(node, namespace, image, placement))["metadata"]["name"]
     try:
         pod = _running(cluster, namespace, job, node, image)
     except BaseException:

@@ -1,7 +1,7 @@
 """What a tracer pod runs: tools in the pods of its own node, for a podtracer elsewhere.
 
-``python -m podtracer_nb.tools.agent serve`` is the pod's only long process. ``… agent connect`` is what exec starts for
-each connection: it hands its own standard streams over to the first and waits. So a run outlives its connection: its
+``python -m podtracer_nb.tools.agent serve`` is the pod's only long process. What exec starts for each connection
+(``execution/connect.py``) hands its own standard streams over to it and waits. So a run outlives its connection: its
 bytes are in the recording on this node's disk, and are sent from where the other side has them.
 
 Orders come as lines of JSON: `start` a task, or go on with a run, then orders of the supervisor's and pings. What goes
@@ -18,7 +18,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -267,33 +266,15 @@ def _lines(descriptor: int) -> Iterator[dict[str, Any]]:
             yield {**json.loads(line), "heard": heard}
 
 
-def _connect() -> None:
-    """Hand our standard streams to the agent, and wait until it is done with them."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(str(_SOCKET))
-        socket.send_fds(connection, [b"x"], [0, 1, 2])
-        # Ours must be closed, so that the other side sees the end when the agent closes its own.
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1):
-            os.dup2(null, descriptor)
-        connection.recv(1)
-
-
 def main() -> None:
-    """Serve, or connect."""
+    """Serve."""
     parser = argparse.ArgumentParser(prog="agent")
-    parser.add_argument("what", choices=["serve", "connect"])
+    parser.add_argument("what", choices=["serve"])
     parser.add_argument("--idle", type=float, default=300.0)
     parser.add_argument("--lease", type=float, default=60.0)
     parser.add_argument("--own", action="store_true", help="in the target's own pod")
     asked = parser.parse_args()
-    if asked.what == "connect":
-        try:
-            _connect()
-        except OSError as error:
-            sys.exit(f"the tracer's agent does not answer: {error.strerror}")
-    else:
-        Agent(asked.idle, asked.lease, own=asked.own).serve()
+    Agent(asked.idle, asked.lease, own=asked.own).serve()
 
 
 if __name__ == "__main__":
