@@ -326,11 +326,12 @@ class LiveCapture:
             raise failed[0]
         return self
 
-    def on_chunk(self, function: Function) -> Function:
+    def on_chunk(self, function: Function, *, at_end: Callable[[], object] | None = None) -> Function:
         """Call a function with each chunk, about ten times a second: a frame as `df` has it, of one target's packets.
 
         It runs in a thread of its own. What it raises is kept in `errors` and told once; it is called again all the
-        same. A slow one misses chunks (`stats.dropped_by_us`).
+        same. A slow one misses chunks (`stats.dropped_by_us`). `at_end` is called there when the capture has ended,
+        after the last chunk.
 
         Examples
         --------
@@ -340,12 +341,8 @@ class LiveCapture:
         """
         if not callable(function):
             raise InputError(f"on_chunk takes a function of one frame, not {function!r}")
-        self._listeners.call(function)
+        self._listeners.call(function, at_end)
         return function
-
-    def join_callbacks(self) -> None:
-        """Wait, for two seconds, until callbacks have had all that came before the end."""
-        self._listeners.join(_CALLBACKS)
 
     def off_chunk(self, function: Callable[[pd.DataFrame], object]) -> None:
         """Call a function of `on_chunk` no more."""
