@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -66,6 +67,14 @@ def browser() -> Iterator[Browser]:
         )  # fmt: skip
         yield started
         started.close()
+
+
+@pytest.fixture(scope="session")
+def runner() -> ModuleType:
+    """Return `notebooks/run.py`, which makes the page."""
+    from tests.notebooks.conftest import load_runner
+
+    return load_runner()
 
 
 @pytest.fixture

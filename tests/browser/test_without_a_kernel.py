@@ -7,7 +7,6 @@ import sys
 from types import ModuleType
 
 import nbformat
-import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.lab import shown
@@ -105,11 +104,3 @@ def test_opened_again_with_its_own_kernel_it_is_the_list(notebook):
     made.open()
     expect(made.list.locator(".podtracer-rows")).to_contain_text("Who has")
     assert made.page.locator(".podtracer-static").count() == 0
-
-
-@pytest.fixture(scope="session")
-def runner() -> ModuleType:
-    """Return `notebooks/run.py`, which makes the page."""
-    from tests.notebooks.conftest import load_runner
-
-    return load_runner()

@@ -122,7 +122,9 @@ class LiveCapture:
         for each in self._followers:
             job = each.job
             if rotation is not None:
-                each.parts = Parts(job.recording, _base(job.recording, file, job.target.pod, self.several), rotation)
+                each.parts = Parts(
+                    job.recording, _base(job.recording, file, job.target.pod, self.several, rotation), rotation
+                )
             if rotation is not None or not keep:
                 each.spool = Spool(job.recording)
 
@@ -437,10 +439,11 @@ class LiveCapture:
         }
 
 
-def _base(recording: Path, file: Path | None, pod: str, several: bool) -> Path:
+def _base(recording: Path, file: Path | None, pod: str, several: bool, rotation: Rotation) -> Path:
     """Return what the parts of a rotating capture are called after."""
     if file is None:
-        return recording.with_name(f"{recording.stem}-rotating{recording.suffix}")
+        stem = recording.stem if rotation.seconds is None else f"{recording.stem.replace('%', '%%')}-%Y%m%d-%H%M%S"
+        return recording.with_name(f"{stem}-rotating{recording.suffix}")
     file = file.expanduser().absolute()
     return file.with_name(f"{file.stem}-{pod}{file.suffix}") if several else file
 
