@@ -261,3 +261,24 @@ def test_a_restart_in_the_browser_leaves_nothing_running(notebook):
     made.page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
     until(lambda: not any(alive(each) for each in pids))
     made.answers("import podtracer_nb; print(len(podtracer_nb.captures()))", "0")
+
+
+def test_pictures_of_it_for_the_readme(notebook, pictures):
+    """PODTRACER_SCREENSHOTS=notebooks/images makes them anew."""
+    made = notebook(START, SHOW)
+    shown = dashboard(made)
+    expect(shown.locator(".podtracer-now")).to_contain_text(re.compile(r"\d,\d\d\d packets ·"), timeout=2 * PATIENCE)
+    shown.get_by_role("button", name="Pause").click()
+    expect(shown.locator(".podtracer-state")).to_have_text("demo/web: paused")
+    shown.screenshot(path=pictures / "dashboard.png")
+    made.answers("print(live.stop().running)", "False")
+    packets = notebook(
+        f"import podtracer_nb\ndf = podtracer_nb.read_pcap({made.ask('print(live.files[0])')!r})",
+        "packets = df.podtrace.browse(query=\"proto == 'TCP'\")\npackets",
+    ).list
+    rows(packets).nth(3).click()
+    expect(packets.get_by_role("tree").get_by_role("treeitem", name="dport")).to_be_visible(timeout=PATIENCE)
+    packets.get_by_role("tree").get_by_role("treeitem", name="dport").click()
+    packets.screenshot(path=pictures / "browse.png")
+    for name in ("dashboard.png", "browse.png"):
+        assert 10_000 < (pictures / name).stat().st_size < 150_000, name
