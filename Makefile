@@ -18,7 +18,7 @@ NODES ?= 2
 # How `make podtracer-deploy` deploys: a folder of deploy/overlays.
 OVERLAY ?= capabilities
 
-.PHONY: help demo lab test lint bench bench-cluster fuzz clean programs cluster-up cluster-down test-cluster \
+.PHONY: help demo lab test lint bench soak bench-cluster fuzz clean programs cluster-up cluster-down test-cluster \
 	podtracer-deploy podtracer-delete
 .DELETE_ON_ERROR:
 
@@ -28,6 +28,7 @@ help:
 	@echo 'make test   every test that this machine can run'
 	@echo 'make lint   ruff, mypy, import-linter'
 	@echo 'make bench  the speed of reading captures, beside other readers, and of many sockets'
+	@echo 'make soak   an hour of packets in MINUTES=5 of a live capture: is memory flat?'
 	@echo 'make fuzz   look for captures that break the reader, for MINUTES=10'
 	@echo 'make clean  remove what these made'
 	@echo
@@ -56,6 +57,9 @@ bench: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks $(ARGS)
 	$(RUN) -m tests.benchmarks.sockets
 	$(RUN) -m tests.benchmarks.browse
+
+soak: $(VENV)/test.stamp
+	$(RUN) -m tests.benchmarks.soak --minutes $(if $(filter command line,$(origin MINUTES)),$(MINUTES),5)
 
 bench-cluster: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks.start $(PODS)

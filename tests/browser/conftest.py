@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -68,8 +69,24 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+@pytest.fixture(scope="session")
+def runner() -> ModuleType:
+    """Return `notebooks/run.py`, which makes the page."""
+    from tests.notebooks.conftest import load_runner
+
+    return load_runner()
+
+
 @pytest.fixture
-def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+def pictures(tmp_path: Path) -> Path:
+    """Return where pictures of the pages go: a folder that is kept, where PODTRACER_SCREENSHOTS names one."""
+    folder = Path(os.environ.get("PODTRACER_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def page(browser: Browser, request: pytest.FixtureRequest, pictures: Path) -> Iterator[Page]:
     """Open a page; afterwards nothing may have been asked of another host, and no error written to the console."""
     opened = browser.new_page(viewport={"width": 1280, "height": 900})
     trouble: list[str] = []
@@ -78,9 +95,7 @@ def page(browser: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> It
     opened.on("pageerror", lambda error: trouble.append(f"page error: {error}"))
     opened.set_default_timeout(30_000)
     yield opened
-    folder = Path(os.environ.get("PODTRACER_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    opened.screenshot(path=folder / f"{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}.png")
+    opened.screenshot(path=pictures / f"{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}.png")
     opened.close()
     assert trouble == []
 
