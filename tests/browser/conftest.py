@@ -92,7 +92,7 @@ def page(browser: Browser, request: pytest.FixtureRequest, pictures: Path) -> It
     trouble: list[str] = []
     opened.on("request", lambda asked: None if _own(asked.url) else trouble.append(f"asked for {asked.url}"))
     opened.on("console", lambda said: trouble.append(f"console: {said.text}") if said.type == "error" else None)
-    opened.on("pageerror", lambda error: trouble.append(f"page error: {error}"))
+    opened.on("pageerror", lambda error: trouble.append(f"page error: {error} {error.stack}"))
     opened.set_default_timeout(30_000)
     yield opened
     opened.screenshot(path=pictures / f"{re.sub(r'[^a-z0-9]+', '-', request.node.name.lower())}.png")
