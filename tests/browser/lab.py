@@ -51,11 +51,11 @@ class Lab:
 
 
 @contextlib.contextmanager
-def serving(folder: Path, home: Path, overrides: Mapping[str, object] = _QUIET) -> Iterator[Lab]:
+def serving(folder: Path, home: Path) -> Iterator[Lab]:
     """Run a JupyterLab, without anything of the user's, until the block ends."""
     settings = home / "config" / "labconfig"
     settings.mkdir(parents=True)
-    (settings / "default_setting_overrides.json").write_text(json.dumps(overrides))
+    (settings / "default_setting_overrides.json").write_text(json.dumps(_QUIET))
     own = {
         "HOME": home, "JUPYTER_CONFIG_DIR": home / "config", "JUPYTER_DATA_DIR": home / "data",
         "JUPYTER_RUNTIME_DIR": home / "runtime", "IPYTHONDIR": home / "ipython",

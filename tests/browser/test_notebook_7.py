@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
 from playwright.sync_api import expect
 
-from tests.benchmarks import capture
-from tests.browser.lab import PATIENCE, Lab, rows, serving, shown
+from tests.browser.lab import PATIENCE, rows, shown
 from tests.machine import needs
 
 pytestmark = needs("chromium")
 
 
-@pytest.fixture
-def seven(state, tmp_path) -> Iterator[Lab]:
-    """Run a server of its own: a setting of a plugin that Notebook 7 has not got is an error in its page."""
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
-    capture.write(folder / "traffic.pcap", 20_000)
-    with serving(folder, tmp_path / "home", overrides={}) as server:
-        yield server
-
-
-def test_the_packet_list_is_seen_filtered_and_asked_for_a_packet(seven, page):
-    seven.write(
+def test_the_packet_list_is_seen_filtered_and_asked_for_a_packet(page, lab):
+    lab.write(
         "seven.ipynb",
         "import podtracer_nb\npackets = podtracer_nb.read_pcap('traffic.pcap').podtrace.browse()\npackets",
     )
-    base, token = seven.url.split("?")
+    base, token = lab.url.split("?")
     page.goto(f"{base.removesuffix('/lab')}/notebooks/seven.ipynb?{token}")
     cell = page.locator(".jp-CodeCell").first
     cell.locator(".cm-content").click(timeout=PATIENCE)
