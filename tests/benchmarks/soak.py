@@ -154,9 +154,9 @@ def page(found: Soaked) -> str:
     table = "\n".join(f"| {name} | {value} |" for name, value in rows)
     return f"""# An hour's packets in minutes
 
-`make soak`: a capture by the default engine with a dashboard, three files of 10 MB that rotate, and someone who looks at
-`live.df` every two seconds. {os.cpu_count()} processors, the sender on one of them. A new client every ten packets. Memory is
-anonymous resident memory of the notebook's process.
+`make soak`: a capture by the default engine with a dashboard, three files of 10 MB that rotate, and someone who looks
+at `live.df` every two seconds. {os.cpu_count()} processors, the sender on one of them. A new client every ten packets.
+Memory is anonymous resident memory of the notebook's process.
 
 | | |
 |---|---|

@@ -276,6 +276,7 @@ def test_pictures_of_it_for_the_readme(notebook, pictures):
         f"import podtracer_nb\ndf = podtracer_nb.read_pcap({made.ask('print(live.files[0])')!r})",
         "packets = df.podtrace.browse(query=\"proto == 'TCP'\")\npackets",
     ).list
+    expect(rows(packets).nth(3)).to_contain_text("→", timeout=PATIENCE)
     rows(packets).nth(3).click()
     expect(packets.get_by_role("tree").get_by_role("treeitem", name="dport")).to_be_visible(timeout=PATIENCE)
     packets.get_by_role("tree").get_by_role("treeitem", name="dport").click()

@@ -23,6 +23,7 @@ print(json.dumps({
     "packets": len(everything), "counted": live.stats.packets, "dropped": live.stats.dropped_by_kernel,
     "in interval": len(w.df), "narrow": narrow.df.target.value_counts().to_dict(),
     "ports": sorted({*narrow.df.sport.dropna().tolist(), *narrow.df.dport.dropna().tolist()} & {53}),
+    "both": sum(sum(step[:6]) for step in podtracer_nb.dashboard(narrow)._told(None)["steps"]),
     "running": len(podtracer_nb.captures()), "file": str(live.files[0]),
 }))"""
 
@@ -63,6 +64,10 @@ def test_the_interval_has_packets(told: dict[str, Any]) -> None:
 def test_the_narrower_capture_is_of_both_ends_and_of_one_port(told: dict[str, Any]) -> None:
     assert told["narrow"] == {"demo/client": 50, "demo/web": 50}
     assert told["ports"] == [53]
+
+
+def test_a_dashboard_of_two_targets_that_has_ended_counts_the_packets_of_both(told: dict[str, Any]) -> None:
+    assert told["both"] == 100
 
 
 def test_nothing_runs_on(told: dict[str, Any]) -> None:
