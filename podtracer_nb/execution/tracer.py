@@ -128,13 +128,13 @@ def tracer_on(cluster: Any, node: str, placement: Placement) -> Tracer:
         found = _tracers.get(key)
         if found is not None and found.alive():
             return found
-        made = _start(cluster, node, namespace, placement.image or _image(cluster, namespace))
+        made = _start(cluster, node, namespace, placement.image or image_of(cluster, namespace))
         with _lock:
             _tracers[key] = made
         return made
 
 
-def _image(cluster: Any, namespace: str) -> str:
+def image_of(cluster: Any, namespace: str) -> str:
     """Return the image that tracers have: the one named, our own pod's, or that of the notebook in the namespace."""
     if named := os.environ.get("PODTRACER_IMAGE"):
         return named
@@ -151,7 +151,8 @@ def _image(cluster: Any, namespace: str) -> str:
     return str(found["spec"]["containers"][0]["image"])
 
 
-def _job(node: str, namespace: str, image: str) -> dict[str, Any]:
+def node_job(node: str, namespace: str, image: str) -> dict[str, Any]:
+    """Return the Job whose pod runs an agent on a node, with all that a tool there needs."""
     labels = {_LABEL: _NAME, "app.kubernetes.io/managed-by": "podtracer-nb", _OWNER: _owner}
     metadata: dict[str, Any] = {"generateName": "podtracer-tracer-", "namespace": namespace, "labels": labels}
     if os.environ.get("PODTRACER_POD_UID") and os.environ.get("PODTRACER_POD_NAMESPACE") == namespace:
@@ -225,7 +226,7 @@ def _job(node: str, namespace: str, image: str) -> dict[str, Any]:
 
 def _start(cluster: Any, node: str, namespace: str, image: str) -> Tracer:
     jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-    job = cluster.create(jobs, "jobs", namespace, _job(node, namespace, image))["metadata"]["name"]
+    job = cluster.create(jobs, "jobs", namespace, node_job(node, namespace, image))["metadata"]["name"]
     try:
         pod = _running(cluster, namespace, job, node, image)
     except BaseException:
