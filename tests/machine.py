@@ -81,10 +81,10 @@ def _cluster() -> str | None:
 
 
 def s3_server() -> str | None:
-    """Return the S3-compatible server that tests start, or None: `python -m tests.s3` makes it."""
+    """Return the S3-compatible server that tests start, or None: `python -m tests.s3` builds it."""
     from tests.cluster.layout import cache
 
-    return shutil.which("moto_server") or shutil.which(cache() / "s3-server" / "bin" / "moto_server")
+    return shutil.which("versitygw") or shutil.which(cache() / "s3-server" / "bin" / "versitygw")
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {

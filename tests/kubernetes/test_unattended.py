@@ -149,21 +149,19 @@ def test_a_job_that_is_deleted_leaves_what_it_had_whole(cluster: Kubectl, podtra
 def test_a_job_sends_its_output_to_a_bucket(cluster: Kubectl, podtracer: Podtracer, tmp_path: Path) -> None:
     with s3.running(tmp_path, layout.NODES[0].address) as server:
         server.make("captures")
-        keys = {"AWS_ENDPOINT_URL": server.url, "AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
         secret = {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": "bucket"},
-            "data": {name: base64.b64encode(value.encode()).decode() for name, value in keys.items()},
+            "data": {name: base64.b64encode(value.encode()).decode() for name, value in server.environment.items()},
         }
         cluster(*IN, "apply", "--filename", "-", stdin=json.dumps(secret))
         words = ("tcpdump", "--pod", "deploy/client", "-n", "shop", "--job", "-t", "5s", "--secret", "bucket")
         podtracer(*words, "-f", "s3://captures/cluster", "--", "-i", "eth0")
         wait_for("the Job's end", lambda: ended(cluster, 1), 120)
-        (key,) = server.objects("captures")
-        assert key.startswith("cluster/shop_client-")
-        (tmp_path / "x.pcap").write_bytes(server.get("captures", key))
-        assert (read_pcap(tmp_path / "x.pcap").dport == 8080).any()
+        (file,) = server.objects("captures")
+        assert file.parent.name == "cluster" and file.name.startswith("shop_client-")
+        assert (read_pcap(file).dport == 8080).any()
 
 
 def test_a_table_is_in_the_jobs_log(cluster: Kubectl, podtracer: Podtracer) -> None:
