@@ -42,7 +42,7 @@ class Destination:
     variables
         A Secret whose keys become environment variables: a bucket's AWS_ACCESS_KEY_ID and so on.
     trust
-        A Secret with the files that a collector asks for: ca.crt, tls.crt, tls.key, and token.
+        A Secret with the files that a collector asks for: ca.crt, tls.crt, tls.key and token, perhaps a server-name.
     """
 
     claim: str | None = None
@@ -126,6 +126,9 @@ def _mount(pod: dict[str, Any], container: dict[str, Any], destination: Destinat
         container["env"] += [
             {"name": f"PODTRACER_COLLECTOR_{name}", "value": f"{_TRUST}/{file}"} for name, file in names.items()
         ]
+        # Where the host that is dialled is not the name in the collector's certificate: an address.
+        named = {"name": destination.trust, "key": "server-name", "optional": True}
+        container["env"].append({"name": "PODTRACER_COLLECTOR_SERVER_NAME", "valueFrom": {"secretKeyRef": named}})
 
 
 def cron_job_manifest(tool: str, words: Sequence[str], *, schedule: str, namespace: str, image: str) -> dict[str, Any]:

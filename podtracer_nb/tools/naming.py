@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,7 +55,7 @@ def new_file(folder: Path, target: targets.Target, command: Command, options: Op
         folder.mkdir(parents=True, exist_ok=True)
         for name in names(target, command, options):
             try:
-                (folder / name).open("xb").close()
+                os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
             except FileExistsError:
                 continue
             return folder / name
