@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from podtracer_nb.tools import Job, Progress, Session
+    from podtracer_nb.tools.bucket import Bucket
 
 __all__ = ["main"]
 
@@ -72,6 +74,8 @@ def _carry_out(request: options.Request) -> int:
             print(text)
         case options.VersionRequest():
             _version()
+        case options.RunRequest(job=True):
+            _unattended(request)
         case options.RunRequest(for_=None):
             return _run(request)
         case options.RunRequest() | options.ImpairRequest():
@@ -180,6 +184,19 @@ def _send(job: Job, *, host: str, port: int) -> None:
     _say(words + ("" if trust else ", unencrypted") + (f", verified ({sent.sha256[:12]})" if sent.sha256 else ""))
 
 
+def _bucket(request: options.RunRequest) -> Bucket | None:
+    """Return the bucket that `-f` names, asked for before anything is started."""
+    from podtracer_nb.tools import bucket
+
+    return bucket.Bucket(str(request.file)) if bucket.is_bucket(request.file) else None
+
+
+def _upload(job: Job, *, bucket: Bucket) -> None:
+    """Send the output to a bucket as it comes; the recording stays here, too."""
+    place = bucket.take(job, _chunks(job))
+    _say(f"{job.target.label}: {job.count.bytes:,} bytes in {place}")
+
+
 def _read(request: options.ReadRequest) -> None:
     import warnings
 
@@ -215,6 +232,18 @@ def _to_parquet(request: options.ReadRequest) -> int:
     return 128 + signal.SIGINT if written.interrupted else 0
 
 
+def _unattended(request: options.RunRequest) -> None:
+    from podtracer_nb.tools import unattended
+
+    if request.out is not None and not request.dry_run:
+        raise InputError("-o is for a notebook, or a format with --dry-run")
+    made = unattended.made(str(request.tool), options.unattended_words(request), **request.unattended_keywords())
+    if request.dry_run:
+        print(unattended.manifests(made, request.out or "yaml"))
+    else:
+        print("\n".join(line for each in made for line in each.lines()))
+
+
 def _run(request: options.RunRequest) -> int:
     from podtracer_nb.tools import Lines
     from podtracer_nb.tools.api import open_session
@@ -227,33 +256,34 @@ def _run(request: options.RunRequest) -> int:
         raise InputError("no tool named; write podtracer run TOOL --pod POD -- ARGS")
     if request.align_clocks:
         raise InputError("--align-clocks is for a notebook's frame: a recording keeps the times of its own node")
-    if (
-        request.destination is None
-        and (request.stdout or _dash(request.arguments))
-        and sys.stdout.isatty()
-        and not request.text
-    ):
+    # The original's `-w -` goes to the collector, the file or the bucket that is named, not to standard output.
+    wants_stdout = request.stdout or (request.destination is None and request.file is None and _dash(request.arguments))
+    wants_stdout = wants_stdout and request.destination is None
+    if wants_stdout and sys.stdout.isatty() and not request.text:
         raise InputError("-s writes the tool's own bytes: send them into a file or a program, as in -s | tcpdump -r -")
     # In a shell a tool's own words are what is wanted, but of a format that was named.
     text = request.text or (request.parse is None and PurePath(request.tool).name != "tcpdump")
     with ExitStack() as opened:
+        tool, bucket = request.tool, _bucket(request)
+        if bucket is not None:
+            request = replace(request, file=None)
         if request.from_pod is not None:
             from podtracer_nb.tools.throughput import open_pair
 
             session, _ = opened.enter_context(open_pair(request.arguments, **{**request.pair_keywords(), "text": text}))
         else:
             words = {name: value for name, value in request.keywords().items() if name != "align_clocks"}
-            session = open_session([(request.tool, request.arguments)], **{**words, "text": text}, apart=True)
+            session = open_session([(tool, request.arguments)], **{**words, "text": text}, apart=True)
             opened.enter_context(session)
         kept = request.file is not None or session.jobs[0].command.file is not None
-        wants_stdout = request.destination is None and (request.stdout or _dash(request.arguments))
         if wants_stdout and len(session.jobs) > 1:
             raise InputError("-s writes one target's output: name one pod")
         several = len(session.jobs) + len(session.failed) > 1
         read = _copy if wants_stdout else _keep if kept else functools.partial(_print, named=several)
         if request.destination is not None:
-            # The original's `-w -` goes to the collector, not to standard output.
             read = functools.partial(_send, host=request.destination, port=request.port or _COLLECTOR)
+        elif bucket is not None:
+            read = functools.partial(_upload, bucket=bucket)
         # A table would run into what is printed on the same terminal.
         table = several and (read is _keep or not sys.stdout.isatty())
         shown = Lines(sys.stderr) if table else None if several else _progress

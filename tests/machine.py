@@ -80,6 +80,13 @@ def _cluster() -> str | None:
     return None if done.returncode == 0 else f"no cluster answers: make cluster-up ({done.stderr.strip()[-200:]})"
 
 
+def s3_server() -> str | None:
+    """Return the S3-compatible server that tests start, or None: `python -m tests.s3` builds it."""
+    from tests.cluster.layout import cache
+
+    return shutil.which("versitygw") or shutil.which(cache() / "s3-server" / "bin" / "versitygw")
+
+
 NEEDS: dict[str, Callable[[], str | None]] = {
     "netns": _netns,
     "compiler": _compiler,
@@ -108,6 +115,7 @@ NEEDS: dict[str, Callable[[], str | None]] = {
     "chromium": _chromium,
     "kubectl": _kubectl,
     "cluster": _cluster,
+    "s3": lambda: None if s3_server() else "no S3 server: python -m tests.s3",
 }
 
 

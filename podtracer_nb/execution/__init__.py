@@ -2,7 +2,8 @@
 
 `start` gives a `Run`. Between it and the tool stands a supervisor, a process of its own (`supervisor.py`), so that a
 tool ends, flushed, whatever becomes of us; this process itself enters no namespace. On another node a tracer pod does
-the same for us (`tracer.py`), and what it sends becomes the same `Run` here (`remote.py`).
+the same for us (`tracer.py`), and what it sends becomes the same `Run` here (`remote.py`). What nobody waits for is a
+Job of its own (`unattended.py`).
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
 from podtracer_nb.execution.remote import Elsewhere, start_remote
 from podtracer_nb.execution.run import Limits, Output, Run, Tail, search_path, start
-from podtracer_nb.execution.tracer import Placement, Tracer, delete_tracers, tracer_on, tracers
+from podtracer_nb.execution.tracer import Placement, Tracer, delete_tracers, image_of, tracer_on, tracers
+from podtracer_nb.execution.unattended import MOUNTED, Destination, cron_job_manifest, job_manifest
 
 __all__ = [
+    "MOUNTED",
     "Clock",
+    "Destination",
     "Elsewhere",
     "Limits",
     "Output",
@@ -28,8 +32,11 @@ __all__ = [
     "Tail",
     "Tracer",
     "ask",
+    "cron_job_manifest",
     "debugger_in",
     "delete_tracers",
+    "image_of",
+    "job_manifest",
     "new_recording_path",
     "recordings_directory",
     "search_path",

@@ -180,7 +180,8 @@ def image_of(cluster: Any, namespace: str) -> str:
     return str(found["spec"]["containers"][0]["image"])
 
 
-def _job(node: str, namespace: str, image: str, placement: Placement) -> dict[str, Any]:
+def node_job(node: str, namespace: str, image: str, placement: Placement) -> dict[str, Any]:
+    """Return the Job whose pod runs an agent on a node, with all that a tool there needs."""
     labels = {_LABEL: _NAME, "app.kubernetes.io/managed-by": "podtracer-nb", _OWNER: _owner}
     metadata: dict[str, Any] = {"generateName": "podtracer-tracer-", "namespace": namespace, "labels": labels}
     if os.environ.get("PODTRACER_POD_UID") and os.environ.get("PODTRACER_POD_NAMESPACE") == namespace:
@@ -255,7 +256,8 @@ def _job(node: str, namespace: str, image: str, placement: Placement) -> dict[st
 
 def _start(cluster: Any, node: str, namespace: str, image: str, placement: Placement) -> Tracer:
     jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-    job = cluster.create(jobs, "jobs", namespace, _job(node, namespace, image, placement))["metadata"]["name"]
+    body = node_job(node, namespace, image, placement)
+    job = cluster.create(jobs, "jobs", namespace, body)["metadata"]["name"]
     try:
         pod = _running(cluster, namespace, job, node, image)
     except BaseException:

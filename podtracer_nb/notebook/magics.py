@@ -148,6 +148,8 @@ class PodtraceMagics(Magics):
                 return self._held(podtracer_nb.impair(**request.keywords()), request.out)
             case options.ChangesRequest():
                 return self._changes(request)
+            case options.RunRequest(job=True):
+                return self._unattended(request)
             case options.RunRequest():
                 return self._run(request) if request.for_ is None else self._hold(request)
         return None
@@ -169,6 +171,19 @@ class PodtraceMagics(Magics):
             raise InputError("no tool named; write %podtrace TOOL --allow-change --for 30s --pod POD -- ARGS")
         held = podtracer_nb.hold(request.tool, request.arguments, **request.hold_keywords())
         return self._held(held, request.out)
+
+    def _unattended(self, request: options.RunRequest) -> Any:
+        """Make Jobs and return a table of them; or print them, and make none."""
+        from podtracer_nb.tools import unattended  # few sessions need it
+
+        if request.tool is None:
+            raise InputError("no tool named; write %podtrace TOOL --job --pod POD -- ARGS")
+        made = unattended.made(request.tool, options.unattended_words(request), **request.unattended_keywords())
+        if request.dry_run:
+            print(unattended.manifests(made, request.out or "yaml"))
+            return None
+        print("\n".join(line for each in made for line in each.lines()))
+        return self._hand_over(unattended.table(made), request.out)
 
     def _held(self, held: Any, variable: str | None) -> Any:
         if held.notices:
@@ -205,6 +220,8 @@ class PodtraceMagics(Magics):
             return None
         if not isinstance(request, options.RunRequest):
             raise InputError("%%podtrace takes the options of a run; for other commands write a line: %podtrace pods")
+        if request.job:
+            raise InputError("--job makes a Job of one line: write %podtrace TOOL --job --pod POD -- ARGS")
         if request.for_ is not None:
             raise InputError(
                 "--for holds one change: write it as a line, %podtrace TOOL --allow-change --for 30s -- ARGS"

@@ -29,6 +29,7 @@ from podtracer_nb.options.requests import (
     VersionRequest,
 )
 from podtracer_nb.options.values import NAMESPACE_KINDS
+from podtracer_nb.options.wording import unattended_words, words
 
 __all__ = [
     "NAMESPACE_KINDS",
@@ -51,4 +52,6 @@ __all__ = [
     "complete",
     "grammar",
     "parse",
+    "unattended_words",
+    "words",
 ]

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from podtracer_nb.options.requests import (
+    HERE_ONLY,
     NOT_HELD,
     CapturesRequest,
     ChangesRequest,
@@ -74,13 +75,26 @@ _limits = _options(
     click.option("--max-total", type=Size(), help="Stop all targets when they have written this much together."),
 )
 _output = _options(
-    click.option("-f", "--file", type=Value("file"), help="Leave the output in this file, on this machine."),
+    click.option(
+        "-f",
+        "--file",
+        type=Value("file"),
+        help="Leave the output in this file; FOLDER/ names it itself; shell: s3://BUCKET/PREFIX; --job: pvc://CLAIM/PATH.",
+    ),
     click.option("-s", "--stdout", is_flag=True, help="Write the tool's own output to standard output."),
     click.option(
         "-d", "--destination", type=Value("host"), help="Shell: send the output to the collector on this host."
     ),
     click.option("-p", "--port", type=click.IntRange(1, 65535), help="The collector's port [default: 51001]."),
-    click.option("-o", "--out", type=Variable(), help="Notebook: put the frame into this variable."),
+    click.option(
+        "-o", "--out", type=Variable(), help="Notebook: put the frame into this variable; with --dry-run: yaml, json."
+    ),
+)
+_unattended = _options(
+    click.option("--job", is_flag=True, help="Let a Job on the target's node run it, and return at once."),
+    click.option("--schedule", metavar="CRON", help="Let a CronJob make such Jobs: '*/15 * * * *'."),
+    click.option("--dry-run", is_flag=True, help="Print the Job or CronJob, -o yaml or json, and make none."),
+    click.option("--secret", type=Value("Secret"), help="Secret with the Job's credentials, of a bucket or collector."),
 )
 _packets = _options(
     click.option("-a", "--arguments", multiple=True, help="The tool's arguments in one string; or put them after --."),
@@ -138,6 +152,7 @@ def grammar() -> None:
 @_packets
 @_limits
 @_output
+@_unattended
 def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], **values: Any) -> RunRequest:
     """Run TOOL inside the target: tcpdump becomes packets, a tool of `tools` a table, any other its lines."""
     given: list[str] = []
@@ -152,6 +167,7 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         _check_pair(tool, values)
     if values["file"] is not None and values["stdout"]:
         raise click.UsageError("-f and -s both say where the output goes: give one of them")
+    _check_unattended(values)
     if values["port"] is not None and values["destination"] is None:
         raise click.UsageError("-p is the port of a collector: name its host with -d")
     if not values["bg"] and (values["window"] is not None or not values["keep"]):
@@ -169,6 +185,36 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
             name = strange[0].replace("_", "-")
             raise click.UsageError(f"--for holds what a tool alters, which --{name} says nothing of: leave that out")
     return RunRequest(tool, (*given, *words), **values)
+
+
+def _check_unattended(values: dict[str, Any]) -> None:
+    """Refuse what does not go with a Job, and what only goes with one."""
+    values["job"] = values["job"] or values["schedule"] is not None
+    file = values["file"] or ""
+    if not values["job"]:
+        if values["dry_run"] or values["secret"] is not None:
+            raise click.UsageError("--dry-run and --secret belong to --job and --schedule: add one of them")
+        if file.startswith("pvc://"):
+            raise click.UsageError("-f pvc://… is a claim that a Job mounts: add --job, or name a file")
+        return
+    strange = [name for name in HERE_ONLY if values[name]]
+    if strange:
+        name = strange[0].rstrip("_").replace("_", "-")
+        raise click.UsageError(
+            f"--job runs it in the cluster with nobody there, where --{name} means nothing: leave it out"
+        )
+    if values["schedule"] is not None and values["timer"] is None:
+        raise click.UsageError("--schedule needs -t: how long each run may last")
+    if file and not file.startswith(("pvc://", "s3://")):
+        raise click.UsageError(
+            f"a Job has no file {file} of yours: write -f pvc://CLAIM/PATH, s3://BUCKET/PREFIX or -d HOST"
+        )
+    if file and values["destination"] is not None:
+        raise click.UsageError("-f and -d both say where the output goes: give one of them")
+    if values["secret"] is not None and not file.startswith("s3://") and values["destination"] is None:
+        raise click.UsageError("--secret has the credentials of a bucket (-f s3://…) or a collector (-d): name one")
+    if values["dry_run"] and values["out"] not in (None, "yaml", "json"):
+        raise click.UsageError("with --dry-run -o is a format, as kubectl has it: yaml or json")
 
 
 def _one_place(values: Mapping[str, Any]) -> None:

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 __all__ = [
+    "HERE_ONLY",
     "NOT_HELD",
+    "UNATTENDED",
     "CapturesRequest",
     "ChangesRequest",
     "CollectRequest",
@@ -62,6 +64,10 @@ class RunRequest:
     image: str | None = None
     tracer_namespace: str | None = None
     align_clocks: bool = False
+    job: bool = False
+    schedule: str | None = None
+    dry_run: bool = False
+    secret: str | None = None
     for_: float | None = None
     stdout: bool = False
     destination: str | None = None
@@ -87,17 +93,29 @@ class RunRequest:
         names = ("namespace", "context", "kubeconfig", "timer", "max_bytes", "file", "text")
         return {"from_": self.from_pod, "to": self.to_pod, **{name: getattr(self, name) for name in names}}
 
+    def unattended_keywords(self) -> dict[str, Any]:
+        """Return the keyword arguments that `podtracer_nb.tools.unattended.made(words, **keywords)` takes."""
+        names = ("pod", "selector", "namespace", "all_namespaces", "container", "context", "kubeconfig", "timer",
+                 "file", "destination", "secret", "schedule", "dry_run", "image", "tracer_namespace")  # fmt: skip
+        return {name: getattr(self, name) for name in names}
+
     def live_keywords(self) -> dict[str, Any]:
         """Return the keyword arguments that `podtracer_nb.capture(**keywords)` takes, but for tcpdump's own words."""
         ours = ("tool", "arguments", "stdout", "out", "shell", "bg", "text", "parse", "every", "allow_change", "for_",
                 "destination", "port", "from_pod", "to_pod", "via", "image", "tracer_namespace", "max_total",
-                "align_clocks")  # fmt: skip
+                "align_clocks", *UNATTENDED)  # fmt: skip
         return _keywords(self, *ours)
 
 
+# What makes a Job of a run.
+UNATTENDED = ("job", "schedule", "dry_run", "secret")
+
+# What means this machine, or somebody who waits: a run that is unattended has neither.
+HERE_ONLY = ("pid", "netns", "stdout", "shell", "bg", "from_pod", "to_pod", "for_", "via", "align_clocks", "window")
+
 # What a face does itself, or another function than `run`.
 NOT_RUN = (
-    "for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod", "bg", "window", "keep",
+    "for_", "stdout", "destination", "port", "out", "shell", "from_pod", "to_pod", "bg", "window", "keep", *UNATTENDED,
 )  # fmt: skip
 
 # What limits or shapes the output of a tool that runs, which a change that is held has not.
@@ -105,6 +123,7 @@ NOT_HELD = (
     "timer", "max_bytes", "max_total", "align_clocks",
     "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
     "port", "from_pod", "to_pod", "engine", "bg", "window", "keep", "via", "image", "tracer_namespace",
+    *UNATTENDED,
 )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from podtracer_nb.targets import local
 from podtracer_nb.targets.capabilities import PROGRAM as LAUNCHER
 from podtracer_nb.targets.capabilities import launcher, missing_capabilities
 from podtracer_nb.targets.container import here, untraceable
+from podtracer_nb.targets.kubeconfig import connect
 from podtracer_nb.targets.linux import is_linux, need_linux
 from podtracer_nb.targets.pin import KINDS, Pin, pin
 from podtracer_nb.targets.resolution import pods, resolve
@@ -22,6 +23,7 @@ __all__ = [
     "Pin",
     "Target",
     "Watch",
+    "connect",
     "departed",
     "here",
     "is_linux",

@@ -107,7 +107,7 @@ def open_session(
         chosen,
         kinds=tuple(ns),
         limits=execution.Limits(seconds=timer, bytes=max_bytes),
-        file=Path(file) if file is not None else None,
+        file=_file(file) if file is not None else None,
         allow_change=allow_change,
         via=via,
         placement=execution.Placement(tracer_namespace, image),
@@ -116,6 +116,20 @@ def open_session(
         apart=apart,
         max_total=max_total,
     )
+
+
+def _file(file: str | os.PathLike[str]) -> Path:
+    """Return the path of `file`; a folder, which ends with a slash, is made."""
+    text = os.fspath(file)
+    if "://" in text:
+        raise InputError(f"file={text!r}: only a shell's podtracer, or --job, sends its output to a bucket or a claim")
+    path = Path(text)
+    if text.endswith("/"):
+        try:
+            path.expanduser().mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"the folder {text} cannot be made ({error.strerror}): name another") from error
+    return path
 
 
 def _check_text(word: object) -> None:
@@ -190,7 +204,8 @@ def run(
     max_total
         Bytes of output of all targets together after which all are asked to stop; it is looked at four times a second.
     file
-        Where to leave the recording, on this machine; default: the directory of recordings.
+        Where to leave the recording, on this machine; default: the directory of recordings. In a folder, which is made
+        where the name ends with a slash, it is called NAMESPACE_POD_INTERFACE_TIME and nothing is written over.
     filter, interface, count, snaplen
         tcpdump's: a pcap-filter(7) expression, checked before anything starts; the interface; how many packets; how
         many bytes of each.

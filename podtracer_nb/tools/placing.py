@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, PodtracerError, TargetError
-from podtracer_nb.tools import fitting, holding
+from podtracer_nb.tools import fitting, holding, naming
 from podtracer_nb.tools.job import Job, Task, describe
 from podtracer_nb.tools.registry import find
 from podtracer_nb.tools.tool import Change, Command, Tool
@@ -234,6 +234,8 @@ class _Starting:
         if name is None:
             return execution.new_recording_path(each.tool.name, each.held.target.pod, command.suffix)
         name = name.expanduser().absolute()
+        if wanted.file is not None and name.is_dir():
+            return naming.new_file(name, each.held.target, command, each.task.options)
         words = [each.held.target.pod] if len(wanted.chosen) > 1 else []
         if wanted.file is not None and len(wanted.tasks) > 1:
             # The same tool may well stand in several lines.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from podtracer_nb import options
 from tests.deploy.manifests import DEPLOY, FIVE, OVERLAYS, Document, containers, kustomize, pick, pod_specs
 from tests.machine import needs
 
@@ -11,7 +12,8 @@ pytestmark = needs("kubectl")
 
 READING = {"pods": {"get", "list"}, "services": {"get", "list"}, "namespaces": {"get", "list"}}
 every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
-every_folder = pytest.mark.parametrize("folder", ["base", "sample", *(f"overlays/{name}" for name in OVERLAYS)])
+FOLDERS = ["base", "sample", "collector", *(f"overlays/{name}" for name in OVERLAYS)]
+every_folder = pytest.mark.parametrize("folder", FOLDERS)
 
 
 def notebook(overlay: str) -> tuple[Document, Document]:
@@ -49,12 +51,25 @@ def test_the_notebook_may_look_for_pods_and_nothing_else(overlay: str) -> None:
     assert {resource: set(rule["verbs"]) for rule in rules for resource in rule["resources"]} == READING
 
 
+def test_a_job_may_look_for_pods_and_a_schedule_may_make_jobs_besides() -> None:
+    made = kustomize(DEPLOY / "overlays/capabilities")
+    bound: dict[str, set[tuple[str, str]]] = {}
+    for each in made:
+        if each["kind"] in ("RoleBinding", "ClusterRoleBinding"):
+            for subject in each["subjects"]:
+                bound.setdefault(subject["name"], set()).add((each["roleRef"]["kind"], each["roleRef"]["name"]))
+    assert bound["podtracer-job"] == {("ClusterRole", "podtracer")}
+    assert bound["podtracer-schedule"] == {("ClusterRole", "podtracer"), ("Role", "podtracer-schedule")}
+    (rule,) = pick(made, "Role", "podtracer-schedule")["rules"]
+    assert rule == {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}
+
+
 def test_in_one_namespace_there_is_no_right_to_the_whole_cluster() -> None:
     made = kustomize(DEPLOY / "overlays/one-namespace")
     assert not [each for each in made if each["kind"].startswith("ClusterRole")]
     roles = {each["metadata"]["name"]: each for each in made if each["kind"] == "Role"}
     where = {name: role["metadata"]["namespace"] for name, role in roles.items()}
-    assert where == {"podtracer": "shop", "podtracer-tracers": "podtracer"}
+    assert where == {"podtracer": "shop", "podtracer-tracers": "podtracer", "podtracer-schedule": "podtracer"}
     bound = {each["roleRef"]["name"]: each for each in made if each["kind"] == "RoleBinding"}
     assert {name: binding["metadata"]["namespace"] for name, binding in bound.items()} == where
     rules = roles["podtracer"]["rules"]
@@ -177,6 +192,26 @@ def test_jupyter_is_reached_from_its_own_namespace_only(overlay: str) -> None:
     (entry,) = pick(made, "NetworkPolicy", "notebook")["spec"]["ingress"]
     assert entry == {"from": [{"podSelector": {}}], "ports": [{"protocol": "TCP", "port": 8888}]}
     assert pick(made, "Service")["spec"]["clusterIP"] == "None"
+
+
+def test_the_collector_has_no_right_and_no_capability_and_lets_nobody_in_without_a_certificate() -> None:
+    made = kustomize(DEPLOY / "collector")
+    assert not [each["kind"] for each in made if each["kind"].endswith(("Role", "RoleBinding"))]
+    assert pick(made, "Namespace")["metadata"]["labels"]["pod-security.kubernetes.io/enforce"] == "restricted"
+    ((_, specification),) = pod_specs(made)
+    (container,) = specification["containers"]
+    assert specification["automountServiceAccountToken"] is False
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert host_paths(specification) == set()
+    request = options.parse([word for word in container["command"] if word not in ("tini", "--", "podtracer")])
+    assert isinstance(request, options.CollectRequest)
+    assert not request.insecure and request.token_file and request.client_ca
+    (policy,) = [each["spec"] for each in made if each["kind"] == "NetworkPolicy"]
+    assert (policy["podSelector"], policy["policyTypes"], policy.get("egress")) == ({}, ["Ingress", "Egress"], None)
 
 
 def test_the_sample_s_pods_are_as_strict_as_pods_can_be() -> None:

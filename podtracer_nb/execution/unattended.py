@@ -1,0 +1,186 @@
+"""The manifests of runs that nobody waits for: a Job on a node, or a CronJob that makes such Jobs in its time.
+
+A Job's pod is a tracer pod that runs `podtracer run …` in place of an agent. A CronJob's pod has no privilege: it finds
+out where the targets are by then, and makes a Job on each of their nodes.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from podtracer_nb.execution.tracer import Placement, node_job
+
+__all__ = ["MOUNTED", "Destination", "cron_job_manifest", "job_manifest"]
+
+#: Where a Job's pod has the claim that its output goes to.
+MOUNTED = "/output"
+_TRUST = "/etc/podtracer/collector"
+_LABEL = "app.kubernetes.io/name"
+_NAME = "podtracer-run"
+_ACCOUNT, _SCHEDULER = "podtracer-job", "podtracer-schedule"
+_LONGEST = 24 * 3600  # seconds, where no timer says otherwise
+_START = 300  # seconds for the image's pull and the pod's start, beyond the timer
+_GRACE = 60  # seconds to flush and to send the rest, when the Job is ended
+_KEPT = 24 * 3600  # seconds that an ended Job, and its log, can be looked at
+# A Secret of type kubernetes.io/tls as cert-manager makes it has these three; the token is ours.
+_FILES = {"CA": "ca.crt", "CERTIFICATE": "tls.crt", "KEY": "tls.key"}
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a Job's output goes; with neither claim nor Secret nothing is to be mounted for it.
+
+    Attributes
+    ----------
+    claim
+        The PersistentVolumeClaim, mounted at `MOUNTED`.
+    variables
+        A Secret whose keys become environment variables: a bucket's AWS_ACCESS_KEY_ID and so on.
+    trust
+        A Secret with the files that a collector asks for: ca.crt, tls.crt, tls.key and token, perhaps a server-name.
+    """
+
+    claim: str | None = None
+    variables: str | None = None
+    trust: str | None = None
+
+
+def _named(tool: str, words: Sequence[str]) -> dict[str, Any]:
+    plain = re.sub(r"[^a-z0-9]+", "-", tool.rsplit("/", 1)[-1].lower()).strip("-")[:20] or "tool"
+    return {
+        "name": f"podtracer-{plain}-{secrets.token_hex(4)}",
+        "labels": {_LABEL: _NAME, "app.kubernetes.io/managed-by": "podtracer-nb", "podtracer.io/tool": plain},
+        "annotations": {"podtracer.io/words": " ".join(words)},
+    }
+
+
+def job_manifest(
+    tool: str,
+    words: Sequence[str],
+    *,
+    node: str,
+    namespace: str,
+    image: str,
+    timer: float | None,
+    destination: Destination,
+) -> dict[str, Any]:
+    """Return a Job that carries out `podtracer WORDS` on a node.
+
+    Parameters
+    ----------
+    tool
+        Its name becomes part of the Job's.
+    words
+        `run`, and so on.
+    node, namespace, image
+        Where, and of which image.
+    timer
+        Seconds that the run takes at the most; the Job's deadline is after that.
+    destination
+        What is mounted for its output.
+
+    Examples
+    --------
+    >>> job_manifest("tcpdump", ["run", "tcpdump"], node="a", namespace="podtracer", image="podtracer-nb:1", timer=60.0,
+    ...              destination=Destination())["spec"]["activeDeadlineSeconds"]
+    360
+    """
+    named = _named(tool, words)
+    job = copy.deepcopy(node_job(node, namespace, image, Placement()))
+    job["metadata"] = {**named, "namespace": namespace}  # nobody's: it outlives the notebook
+    spec = job["spec"]
+    spec["activeDeadlineSeconds"] = int(timer or _LONGEST) + _START
+    spec["ttlSecondsAfterFinished"] = _KEPT
+    spec["template"]["metadata"] = {"labels": named["labels"]}
+    pod = spec["template"]["spec"]
+    # By the scheduler all the same, unlike a tracer: a claim that waits for its first consumer is bound by that alone.
+    del pod["nodeName"]
+    there = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    required = {"nodeSelectorTerms": [there]}
+    pod["affinity"] = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}
+    pod["serviceAccountName"], pod["automountServiceAccountToken"] = _ACCOUNT, True
+    pod["terminationGracePeriodSeconds"] = _GRACE
+    (container,) = pod["containers"]
+    container["name"] = "run"
+    container["command"] = ["tini", "--", "podtracer", *words]
+    container["env"] = [each for each in container["env"] if each["name"] != "PODTRACER_AGENT_SOCKET"]
+    _mount(pod, container, destination)
+    return job
+
+
+def _mount(pod: dict[str, Any], container: dict[str, Any], destination: Destination) -> None:
+    if destination.claim is not None:
+        pod["volumes"].append({"name": "output", "persistentVolumeClaim": {"claimName": destination.claim}})
+        container["volumeMounts"].append({"name": "output", "mountPath": MOUNTED})
+    if destination.variables is not None:
+        container["envFrom"] = [{"secretRef": {"name": destination.variables}}]
+    if destination.trust is not None:
+        pod["volumes"].append({"name": "trust", "secret": {"secretName": destination.trust, "defaultMode": 0o440}})
+        container["volumeMounts"].append({"name": "trust", "mountPath": _TRUST, "readOnly": True})
+        names = {**_FILES, "TOKEN_FILE": "token"}
+        container["env"] += [
+            {"name": f"PODTRACER_COLLECTOR_{name}", "value": f"{_TRUST}/{file}"} for name, file in names.items()
+        ]
+        # Where the host that is dialled is not the name in the collector's certificate: an address.
+        named = {"name": destination.trust, "key": "server-name", "optional": True}
+        container["env"].append({"name": "PODTRACER_COLLECTOR_SERVER_NAME", "valueFrom": {"secretKeyRef": named}})
+
+
+def cron_job_manifest(tool: str, words: Sequence[str], *, schedule: str, namespace: str, image: str) -> dict[str, Any]:
+    """Return a CronJob that carries out `podtracer WORDS`, which make Jobs, whenever its schedule says so.
+
+    Examples
+    --------
+    >>> cron_job_manifest("ss", ["run", "ss", "--job"], schedule="*/5 * * * *", namespace="podtracer",
+    ...                   image="podtracer-nb:1")["kind"]
+    'CronJob'
+    """
+    named = _named(tool, words)
+    container = {
+        "name": "schedule",
+        "image": image,
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["tini", "--", "podtracer", *words],
+        "env": [{"name": "HOME", "value": "/tmp"}, {"name": "PODTRACER_RECORDINGS", "value": "/tmp/recordings"}],  # noqa: S108
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108  the pod's own
+    }
+    pod = {
+        "restartPolicy": "Never",
+        "serviceAccountName": _SCHEDULER,
+        "automountServiceAccountToken": True,
+        "enableServiceLinks": False,
+        "securityContext": {
+            "runAsUser": 1000, "runAsGroup": 1000, "runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
+    }  # fmt: skip
+    job = {
+        "backoffLimit": 0,
+        "activeDeadlineSeconds": _START,
+        "template": {"metadata": {"labels": named["labels"]}, "spec": pod},
+    }
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {**named, "namespace": namespace},
+        "spec": {
+            "schedule": schedule,
+            "concurrencyPolicy": "Forbid",
+            "startingDeadlineSeconds": 60,
+            "successfulJobsHistoryLimit": 1,
+            "failedJobsHistoryLimit": 3,
+            "jobTemplate": {"metadata": {"labels": named["labels"]}, "spec": job},
+        },
+    }

@@ -1,0 +1,105 @@
+"""`-f` in a shell: folders, whose files name themselves, and buckets."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from podtracer_nb import read_pcap
+from tests import s3
+from tests.cluster.fixtures import wait_for
+from tests.machine import needs
+
+WORDS = [sys.executable, "-m", "podtracer_nb.cli", "run"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    recordings = {"PODTRACER_RECORDINGS": str(tmp_path / "recordings"), "PODTRACER_STATE": str(tmp_path / "state")}
+    return {**os.environ, **recordings, "KUBECONFIG": os.devnull}
+
+
+@pytest.fixture
+def server(tmp_path: Path, environment: dict[str, str]) -> Iterator[s3.Server]:
+    with s3.running(tmp_path) as found:
+        found.make("captures")
+        environment |= found.environment
+        yield found
+
+
+def run(environment: dict[str, str], *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*WORDS, *words], env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_in_a_folder_every_run_has_a_file_of_its_own(environment: dict[str, str], tmp_path: Path) -> None:
+    folder = tmp_path / "out" / "today"
+    for number in (1, 2):
+        done = run(environment, "echo", "--pid", str(os.getpid()), "-f", f"{folder}/", "--", str(number))
+        assert done.returncode == 0, done.stderr
+    files = sorted(folder.glob("*.txt"))
+    assert [each.read_text() for each in files] == ["1\n", "2\n"]
+    assert all(each.name.startswith(f"pid-{os.getpid()}_") for each in files)
+
+
+@needs("s3")
+def test_a_bucket_takes_the_output_in_parts_and_has_all_of_it(server: s3.Server, environment: dict[str, str]) -> None:
+    where = ("--pid", str(os.getpid()), "-f", "s3://captures/a/b")
+    for _ in range(2):
+        done = run(environment, "seq", *where, "--", "4000000")
+        assert done.returncode == 0, done.stderr
+        assert "s3://captures/a/b/pid-" in done.stderr
+    found = server.objects("captures")
+    assert len(found) == 2, "the second writes nothing over"
+    for each in found:
+        assert each.parent.name == "b"
+        taken = each.read_bytes()
+        assert taken.endswith(b"3999999\n4000000\n") and taken.count(b"\n") == 4_000_000
+        assert s3.parts(each) > 1
+
+
+@needs("s3", "tcpdump", "netns")
+@pytest.mark.skipif(os.geteuid() != 0, reason="captures on this machine's own interfaces")
+def test_a_capture_that_is_ended_is_whole_in_the_bucket(
+    server: s3.Server, environment: dict[str, str], tmp_path: Path
+) -> None:
+    words = ["tcpdump", "--pid", str(os.getpid()), "-f", "s3://captures", "--", "-U", "-i", "lo", "-w", "-"]
+    program = subprocess.Popen([*WORDS, *words], env=environment, stderr=subprocess.PIPE, text=True)
+    recordings = tmp_path / "recordings"
+
+    def has_packets() -> bool:
+        socket.create_connection(("127.0.0.1", urlsplit(server.url).port or 0)).close()  # what there is to capture
+        return any(each.stat().st_size > 1000 for each in recordings.glob("*.pcap"))
+
+    wait_for("packets", has_packets)
+    program.send_signal(signal.SIGTERM)
+    _, said = program.communicate(timeout=60)
+    (file,) = server.objects("captures")
+    assert file.name.startswith(f"pid-{os.getpid()}_lo_") and file.suffix == ".pcap", said
+    frame = read_pcap(file)
+    assert len(frame) > 0 and frame.attrs["podtracer"]["capture"]["damage"] is None
+
+
+@needs("s3")
+def test_a_bucket_that_is_not_there_is_told_before_anything_runs(
+    server: s3.Server, environment: dict[str, str], tmp_path: Path
+) -> None:
+    done = run(environment, "touch", "--pid", str(os.getpid()), "-f", "s3://nowhere/x", "--", str(tmp_path / "ran"))
+    assert done.returncode == 2
+    assert "there is no bucket nowhere" in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_server_that_does_not_answer_is_one_line(environment: dict[str, str]) -> None:
+    environment |= {"AWS_ENDPOINT_URL": "http://127.0.0.1:1", "AWS_ACCESS_KEY_ID": "k", "AWS_SECRET_ACCESS_KEY": "s"}
+    done = run(environment, "echo", "--pid", str(os.getpid()), "-f", "s3://captures/x", "--", "1")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("podtracer: s3://captures/x cannot be written")
