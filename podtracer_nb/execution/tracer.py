@@ -148,6 +148,8 @@ def tracer_on(cluster: Any, node: str, placement: Placement) -> Tracer:
         found = _tracers.get(key)
         if found is not None and found.alive():
             return found
+        if found is not None:
+            found.delete()  # its Job stays for a while where its pod was evicted or killed
         made = _start(cluster, node, namespace, placement.image or _image(cluster, namespace), placement)
         with _lock:
             _tracers[key] = made
