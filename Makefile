@@ -35,7 +35,8 @@ help:
 	@echo 'make cluster-up    a real Kubernetes on this machine, as root: NODES=1 or 2'
 	@echo 'make cluster-down  take it down, and check that nothing is left'
 	@echo 'make test-cluster  the tests that need it, or the cluster that KUBECONFIG names'
-	@echo 'make bench-cluster from a line to tcpdump at work in a pod: PODS="shop/web-0 …"'
+	@echo 'make bench-cluster from a line to tcpdump at work in a pod: PODS="shop/web-0 …",'
+	@echo '                   or of pods on another node: NODE=node-b POD_IMAGE=busybox, PODTRACER_IMAGE set'
 	@echo 'make podtracer-deploy, podtracer-delete   the notebook in the cluster of KUBECONFIG: OVERLAY=capabilities'
 
 demo: $(VENV)/$(LAB).stamp programs
@@ -62,7 +63,8 @@ soak: $(VENV)/test.stamp
 	$(RUN) -m tests.benchmarks.soak --minutes $(if $(filter command line,$(origin MINUTES)),$(MINUTES),5)
 
 bench-cluster: $(VENV)/bench.stamp
-	$(RUN) -m tests.benchmarks.start $(PODS)
+	$(if $(PODS),$(RUN) -m tests.benchmarks.start $(PODS))
+	$(if $(NODE),$(RUN) -m tests.benchmarks.elsewhere --node $(NODE) --pod-image $(POD_IMAGE))
 
 cluster-up: $(VENV)/bin/python
 	@$(RUN) -m tests.cluster up --nodes $(NODES)

@@ -157,6 +157,8 @@ def kept(key: tuple[str, str, str], start: Callable[[], Tracer]) -> Tracer:
         found = _tracers.get(key)
         if found is not None and found.alive():
             return found
+        if found is not None:
+            found.delete()  # its Job stays for a while where its pod was evicted or killed
         made = start()
         with _lock:
             _tracers[key] = made

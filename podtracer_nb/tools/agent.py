@@ -21,6 +21,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ class Agent:
     def __init__(self, idle: float, lease: float, *, own: bool = False) -> None:
         self._idle, self._lease, self._own = idle, lease, own
         self._runs: dict[str, _Run] = {}
+        self._starting: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._seen = time.monotonic()
         self._connections = 0
@@ -132,6 +134,7 @@ class Agent:
                     each.seen = now
                 elif now - each.seen > self._lease:
                     del self._runs[name]
+                    self._starting.pop(name, None)
                     threading.Thread(target=each.close).start()
             if self._connections or self._runs:
                 self._seen = now
@@ -158,7 +161,8 @@ class Agent:
 
     def _serve(self, given: int, answers: _Answers) -> None:
         """Serve one connection until the other side's lines end: it has what it wants, or is gone."""
-        run = None
+        name = ""
+        asked: Future[_Run | None] | None = None
         for order in _lines(given):
             if order.get("order") == "end":
                 self._ending.set()
@@ -166,15 +170,12 @@ class Agent:
             if "ping" in order:
                 with contextlib.suppress(OSError):
                     answers.event(pong=order["ping"], heard=order["heard"])
-            elif run is None:
-                try:
-                    name, run = self._found(order)
-                except errors.PodtracerError as error:
-                    with contextlib.suppress(OSError):
-                        answers.error(error)
-                    continue
-                giving = (run, order.get("have", {}), answers)
-                threading.Thread(target=self._give, args=giving, daemon=True).start()
+            elif asked is None:
+                # In a thread of its own: pings are answered while it starts.
+                name, asked = str(order["run"]), Future()
+                threading.Thread(target=self._begin, args=(name, order, answers, asked), daemon=True).start()
+            elif (run := asked.result()) is None:
+                continue
             elif order.get("order") == "report":
                 run.job.run.report()
             elif order.get("order") in ("stop", "gone"):
@@ -182,21 +183,44 @@ class Agent:
             elif order.get("order") == "done":
                 with self._lock:
                     self._runs.pop(name, None)
+                    self._starting.pop(name, None)
                 run.close()
                 return
-        if run is not None:
+        if asked is not None and (run := asked.result()) is not None:
             with self._lock:
                 run.attached -= 1
                 run.seen = time.monotonic()
 
-    def _found(self, order: dict[str, Any]) -> tuple[str, _Run]:
+    def _begin(self, name: str, order: dict[str, Any], answers: _Answers, asked: Future[_Run | None]) -> None:
+        """Find or start a run, and give its output until its end or the connection's."""
+        run = None
+        try:
+            with self._lock:
+                # Whoever asks for it again while it starts waits for that, and starts no second one.
+                starting = self._starting.setdefault(name, threading.Lock())
+            with starting:
+                run = self._found(name, order)
+        except errors.PodtracerError as error:
+            with contextlib.suppress(OSError):
+                answers.error(error)
+        except Exception as error:  # an order of another version: the other side would wait for ever
+            with contextlib.suppress(OSError):
+                answers.error(
+                    errors.ExecutionError(f"the tracer cannot start it ({error!r}): is its image of our version?")
+                )
+            raise
+        finally:
+            asked.set_result(run)
+        if run is not None:
+            self._give(run, order.get("have", {}), answers)
+
+    def _found(self, name: str, order: dict[str, Any]) -> _Run:
         """Return the run that is asked for, attached to; started where it is new."""
-        name = str(order["run"])
         with self._lock:
             run = self._runs.get(name)
             if run is not None:
                 run.attached += 1
-                return name, run
+                return run
         if self._ending.is_set():
             raise errors.ExecutionError("the tracer pod is being ended: run it again")
         if "start" not in order:
@@ -205,7 +229,7 @@ class Agent:
         with self._lock:
             self._runs[name] = run
             run.attached += 1
-        return name, run
+        return run
 
     def _give(self, run: _Run, have: dict[str, int], answers: _Answers) -> None:
         job = run.job

@@ -124,14 +124,13 @@ with Session([Task("tcpdump", ("-i", "lo", "-U"))], chosen, via="job", placement
     print("captures", flush=True)
     threading.Event().wait()
 """
-        kernel = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
-        assert kernel.stdout is not None
-        assert kernel.stdout.readline() == "captures\n"
-        (tracer,) = tracer_pods(outside)
-        inside = ("--namespace", NAMESPACE, "exec", tracer["metadata"]["name"], "--")
-        assert "tcpdump" in captured(outside, inside)
-        kernel.kill()
-        kernel.wait()
+        with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as kernel:
+            assert kernel.stdout is not None
+            assert kernel.stdout.readline() == "captures\n"
+            (tracer,) = tracer_pods(outside)
+            inside = ("--namespace", NAMESPACE, "exec", tracer["metadata"]["name"], "--")
+            assert "tcpdump" in captured(outside, inside)
+            kernel.kill()
         wait_for("the capture's end", lambda: "tcpdump" not in captured(outside, inside), 60)
         # The agent's idle seconds, then the Job's own minute.
         wait_for("the tracers' end", lambda: none_left(outside), 180)
@@ -179,7 +178,9 @@ def test_an_api_server_that_is_restarted_costs_a_capture_nothing(outside: Kubect
         processes.stop("kube-apiserver")
         cut = run.path.stat().st_size
         assert run.running
-        processes.start("kube-apiserver", argv)
+        # As a daemon of nobody: it outlives these tests.
+        start = f"from tests.cluster import processes; processes.start('kube-apiserver', {argv!r})"
+        subprocess.run([sys.executable, "-c", start], check=True)
         processes.wait_for("the API server is ready", "kube-apiserver", lambda: api.get("/readyz") == "ok")
         status = run.wait(120)
     assert status.exit_code == 0

@@ -198,3 +198,18 @@ def test_what_is_refused_is_told_and_a_run_that_nobody_knows(pods: Any) -> None:
     other = pod.connect()
     other.say(run="never", have={})
     assert "does not know this run any more" in other.event()["message"]
+
+
+def test_asked_for_twice_while_it_starts_it_is_started_once(pods: Any, tmp_path: Path) -> None:
+    pod = pods()
+    started = tmp_path / "started"
+    script = f"echo once >> {started}; sleep 1000"
+    first, second = pod.connect(), pod.connect()
+    for each in (first, second):
+        each.say(run="one", have={}, start=order("sh", "-c", script))
+    pids = {each.event()["started"]["pid"] for each in (first, second)}
+    assert len(pids) == 1
+    wait_for("the tool's work", started.exists)
+    assert started.read_text() == "once\n"
+    first.say(order="stop")
+    assert second.event()["status"]["reason"] == "stopped"
