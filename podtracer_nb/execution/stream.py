@@ -174,6 +174,8 @@ class ExecStream:
         self._closed.set()
         with contextlib.suppress(websocket.WebSocketException, OSError):
             self._socket.close(timeout=0.2)
+            # Answering the server's close leaves the library's own close() nothing to do, and the descriptor open.
+            self._socket.shutdown()
 
     def __enter__(self) -> Self:
         return self
