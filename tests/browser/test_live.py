@@ -261,6 +261,7 @@ def test_a_restart_in_the_browser_leaves_nothing_running(notebook):
     made.page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
     until(lambda: not any(alive(each) for each in pids))
     made.answers("import podtracer_nb; print(len(podtracer_nb.captures()))", "0")
+    expect(dashboard(made).get_by_role("alert")).to_contain_text("run the cell again", timeout=PATIENCE)
 
 
 def test_pictures_of_it_for_the_readme(notebook, pictures):

@@ -11,6 +11,7 @@ const HEIGHT = 190;
 const LEFT = 56;
 const FLOOR = HEIGHT - 18;
 const SIGN = 2000; // ms between two signs that this page is there
+const SILENT = 12000; // ms without a word, after which something is wrong: even a page unseen is told every 5 s
 const SPOKEN = 3000; // ms between two changes of what is read out
 
 function make(tag, attributes = {}, ...children) {
@@ -80,6 +81,7 @@ class Told {
     }
     this.number = message.number;
     this.last = message;
+    this.heard = performance.now();
     this.remember(this.lags, (message.stats.lag ?? 0) * 1e3);
     this.remember(this.drops, (message.stats.dropped_by_kernel ?? 0) + message.stats.dropped_by_us);
     for (const view of this.views) view.draw();
@@ -150,6 +152,7 @@ class Dashboard {
     this.traits = [["_fixed", () => this.fixed()], ["_brush", () => this.drawBrush()], ["_note", () => this.words()], ["_failure", () => this.words()]];
     this.traits.forEach(([name, act]) => model.on(`change:${name}`, act));
     this.told.views.add(this);
+    this.timer = setInterval(() => this.words(), SIGN);
     this.fixed();
     this.words();
     if (this.told.last) this.draw();
@@ -158,6 +161,7 @@ class Dashboard {
   }
 
   remove() {
+    clearInterval(this.timer);
     this.told.views.delete(this);
     this.traits.forEach(([name, act]) => this.model.off(`change:${name}`, act));
   }
@@ -172,8 +176,10 @@ class Dashboard {
   }
 
   words() {
-    this.note.textContent = this.model.get("_note");
-    this.failure.textContent = this.model.get("_failure");
+    const { last, heard } = this.told;
+    const silent = last && last.stats.state !== "ended" && performance.now() - heard > SILENT;
+    set(this.note, this.model.get("_note"));
+    set(this.failure, silent ? "Nothing comes from the kernel any more: if it was restarted, run the cell again." : this.model.get("_failure"));
   }
 
   draw() {
