@@ -20,8 +20,8 @@ def test_the_collector_and_those_who_send_trust_the_certificates_that_openssl_ma
     )
     assert done.returncode == 0, done.stderr
     name = "podtracer-collector.podtracer-collector"
-    words = ["--dir", "captures", "--port", "0", "--address", "127.0.0.1", "--client-ca", "ca.crt", "--token-file", "token",
-             "--tls-cert", f"{name}.crt", "--tls-key", f"{name}.key"]  # fmt: skip
+    words = ["--dir", "captures", "--port", "0", "--address", "127.0.0.1", "--client-ca", "ca.crt",
+             "--token-file", "token", "--tls-cert", f"{name}.crt", "--tls-key", f"{name}.key"]  # fmt: skip
     command = [sys.executable, "-m", "podtracer_nb.cli", "collect", *words]
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as program:
         assert program.stderr is not None
