@@ -18,7 +18,7 @@ NODES ?= 2
 # How `make podtracer-deploy` deploys: a folder of deploy/overlays.
 OVERLAY ?= capabilities
 
-.PHONY: help demo lab test lint bench bench-cluster fuzz clean programs cluster-up cluster-down test-cluster \
+.PHONY: help demo lab test lint bench soak bench-cluster fuzz clean programs cluster-up cluster-down test-cluster \
 	podtracer-deploy podtracer-delete
 .DELETE_ON_ERROR:
 
@@ -28,13 +28,15 @@ help:
 	@echo 'make test   every test that this machine can run'
 	@echo 'make lint   ruff, mypy, import-linter'
 	@echo 'make bench  the speed of reading captures, beside other readers, and of many sockets'
+	@echo 'make soak   an hour of packets in MINUTES=5 of a live capture: is memory flat?'
 	@echo 'make fuzz   look for captures that break the reader, for MINUTES=10'
 	@echo 'make clean  remove what these made'
 	@echo
 	@echo 'make cluster-up    a real Kubernetes on this machine, as root: NODES=1 or 2'
 	@echo 'make cluster-down  take it down, and check that nothing is left'
 	@echo 'make test-cluster  the tests that need it, or the cluster that KUBECONFIG names'
-	@echo 'make bench-cluster from a line to tcpdump at work in a pod: PODS="shop/web-0 …"'
+	@echo 'make bench-cluster from a line to tcpdump at work in a pod: PODS="shop/web-0 …",'
+	@echo '                   or of pods on another node: NODE=node-b POD_IMAGE=busybox, PODTRACER_IMAGE set'
 	@echo 'make podtracer-deploy, podtracer-delete   the notebook in the cluster of KUBECONFIG: OVERLAY=capabilities'
 
 demo: $(VENV)/$(LAB).stamp programs
@@ -57,8 +59,12 @@ bench: $(VENV)/bench.stamp
 	$(RUN) -m tests.benchmarks.sockets
 	$(RUN) -m tests.benchmarks.browse
 
+soak: $(VENV)/test.stamp
+	$(RUN) -m tests.benchmarks.soak --minutes $(if $(filter command line,$(origin MINUTES)),$(MINUTES),5)
+
 bench-cluster: $(VENV)/bench.stamp
-	$(RUN) -m tests.benchmarks.start $(PODS)
+	$(if $(PODS),$(RUN) -m tests.benchmarks.start $(PODS))
+	$(if $(NODE),$(RUN) -m tests.benchmarks.elsewhere --node $(NODE) --pod-image $(POD_IMAGE))
 
 cluster-up: $(VENV)/bin/python
 	@$(RUN) -m tests.cluster up --nodes $(NODES)

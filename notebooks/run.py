@@ -125,7 +125,9 @@ def run_demo(notebook: Path, folder: Path, pods: contextlib.AbstractContextManag
 
 def run_lab(notebook: Path, words: list[str]) -> int:
     """Open the notebook in JupyterLab, with the demo pods up until it ends; the words are JupyterLab's own."""
-    argv = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={HERE}", str(notebook), *words]
+    # An editable installation leaves out what a wheel puts into etc/jupyter: the server's extension.
+    extension = "--ServerApp.jpserver_extensions=podtracer_nb.server_extension=True"
+    argv = [sys.executable, "-m", "jupyterlab", f"--notebook-dir={HERE}", extension, str(notebook), *words]
     if os.geteuid() == 0:
         argv.append("--allow-root")
     with demo_pods():

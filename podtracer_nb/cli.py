@@ -213,7 +213,8 @@ def _read(request: options.ReadRequest) -> None:
         for line in _packet_lines(frame):
             print(line)
     damage = frame.attrs["podtracer"]["capture"]["damage"]
-    _say(f"{len(frame)} packets" + (f"; damaged at byte {damage['offset']}: {damage['reason']}" if damage else ""))
+    read = f"{len(frame):,} packet{'' if len(frame) == 1 else 's'}"
+    _say(read + (f"; damaged at byte {damage['offset']}: {damage['reason']}" if damage else ""))
 
 
 def _to_parquet(request: options.ReadRequest) -> int:
@@ -508,7 +509,7 @@ def _banner(job: Job, provenance: dict[str, Any]) -> str:
     drops = provenance["drops"]
     words = [f"{job.target.label}: {provenance['tool']}"]
     if "captured" in drops:
-        words.append(f"{drops['captured']:,} packets")
+        words.append(f"{drops['captured']:,} packet{'' if drops['captured'] == 1 else 's'}")
     words.append(f"{provenance['bytes']:,} bytes in {provenance['seconds']:.1f} s")
     lost = drops.get("dropped_by_kernel", 0) + drops.get("dropped_by_interface", 0)
     if lost:

@@ -80,11 +80,15 @@ def _cluster() -> str | None:
     return None if done.returncode == 0 else f"no cluster answers: make cluster-up ({done.stderr.strip()[-200:]})"
 
 
+#: The folder of it in the cache of the tests' programs.
+S3_SERVER = "s3-server-1.8.0"
+
+
 def s3_server() -> str | None:
     """Return the S3-compatible server that tests start, or None: `python -m tests.s3` builds it."""
     from tests.cluster.layout import cache
 
-    return shutil.which("versitygw") or shutil.which(cache() / "s3-server" / "bin" / "versitygw")
+    return shutil.which("versitygw") or shutil.which(cache() / S3_SERVER / "bin" / "versitygw")
 
 
 NEEDS: dict[str, Callable[[], str | None]] = {

@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.cluster.build import go
 from tests.cluster.fixtures import wait_for
 from tests.cluster.layout import cache
-from tests.machine import s3_server
+from tests.machine import S3_SERVER, s3_server
 
-_MODULE = "github.com/versity/versitygw/cmd/versitygw@latest"
+_MODULE = f"github.com/versity/versitygw/cmd/versitygw@v{S3_SERVER.rpartition('-')[2]}"
 _KEY, _SECRET = "tests", "not-a-secret"
 
 
@@ -77,8 +78,9 @@ def running(folder: Path, address: str = "127.0.0.1") -> Iterator[Server]:
 
 def build() -> Path:
     """Compile the server beside the tests' other programs, and return where."""
-    place = cache() / "s3-server" / "bin"
-    subprocess.run(["go", "install", _MODULE], env={**os.environ, "GOBIN": str(place)}, check=True)
+    place = cache() / S3_SERVER / "bin"
+    if not (place / "versitygw").exists():
+        subprocess.run([go(), "install", _MODULE], env={**os.environ, "GOBIN": str(place)}, check=True)
     return place
 
 

@@ -245,6 +245,8 @@ class PodtraceAccessor:
     def _path(self, row: pd.Series[Any]) -> str:
         recordings = self.meta.get("recordings")
         path = recordings[self._position(row)] if recordings else self._file(row).get("path")
+        if path == "":
+            raise CaptureError("this capture kept no file (keep=False), so its packets are not at hand")
         if path is None:
             raise CaptureError(
                 "the capture came from bytes or a stream: write it to a file to have its packets at hand"

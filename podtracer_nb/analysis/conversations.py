@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from podtracer_nb.analysis.required import with_columns
+
 __all__ = ["combined", "conversations"]
 
+_NEEDED = ("time", "length", "src", "dst", "sport", "dport", "proto")
 _PORTLESS = -1
 
 
@@ -48,6 +51,9 @@ def conversations(frame: pd.DataFrame) -> pd.DataFrame:
     >>> conversations(frame)[["a", "b", "b_port", "packets_ab", "bytes_ba"]].values.tolist()
     [['10.0.0.1', '10.0.0.2', 80, 1, 1500]]
     """
+    frame = with_columns(
+        frame, ("time", "length", "src", "dst", "sport", "dport", "proto"), "conversations are made of"
+    )
     addressed = frame[frame["src"].notna() & frame["dst"].notna()]
     hosts = cast("pd.CategoricalDtype[str]", addressed["src"].dtype)
     protocols = cast("pd.CategoricalDtype[str]", addressed["proto"].dtype)

@@ -62,6 +62,12 @@ def diff(before: pd.DataFrame, after: pd.DataFrame, *, key: Sequence[str] | None
 
 
 def _keys(before: pd.DataFrame, after: pd.DataFrame, key: Sequence[str] | None) -> list[str]:
+    for frame in (before, after):
+        if not isinstance(frame, pd.DataFrame):
+            raise InputError(f"two tables are compared, and one of them is {type(frame).__name__}")
+        twice = frame.columns[frame.columns.duplicated()]
+        if len(twice):
+            raise InputError(f"column {twice[0]!r} is there twice: rename one")
     if isinstance(key, str):
         raise InputError(f"key is a list of column names: [{key!r}]")
     both = [name for name in before.columns if name in after.columns]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from podtracer_nb.execution.ask import ask
 from podtracer_nb.execution.clock import Clock
+from podtracer_nb.execution.debugging import debugger_in
 from podtracer_nb.execution.feed import Reason, Status
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory
 from podtracer_nb.execution.remote import Elsewhere, start_remote
@@ -32,6 +33,7 @@ __all__ = [
     "Tracer",
     "ask",
     "cron_job_manifest",
+    "debugger_in",
     "delete_tracers",
     "image_of",
     "job_manifest",

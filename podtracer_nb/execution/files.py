@@ -14,6 +14,7 @@ __all__ = ["OPEN", "lock", "read_at", "read_into_at", "scratch", "write_at"]
 #: For os.open: bytes as they are, and nothing inherited. Windows would turn line ends over.
 OPEN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
+_BEYOND = 1 << 40
 _moving = threading.Lock()  # a file's position is everybody's who has its descriptor
 
 
@@ -65,12 +66,15 @@ def lock(descriptor: int) -> None:
     try:
         import fcntl
     except ModuleNotFoundError:
-        # Windows: others may not lock the first byte then, nor write it.
+        # Windows keeps others from reading what is locked: a byte where no file has any.
         import msvcrt
 
+        os.lseek(descriptor, _BEYOND, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
         except PermissionError as error:
             raise BlockingIOError(str(error)) from error
+        finally:
+            os.lseek(descriptor, 0, os.SEEK_SET)
         return
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -34,7 +34,8 @@ __all__ = ["EVENT", "Elsewhere", "RemoteFeed", "entry", "start_remote"]
 
 #: An entry that is neither standard output nor standard error: an event, as JSON.
 EVENT = 3
-_PING_SECONDS = 10.0
+_PING_SECONDS = 5.0
+_SILENT_SECONDS = 30.0  # without an answer to a ping, or anything else, after which a connection is taken for dead
 _PATIENCE = 90.0  # seconds without a connection after which the run is given up: beyond the agent's own lease
 _QUESTIONS = 5  # after the time, at the beginning
 _ORDERS = {supervisor.STOP: "stop", supervisor.GONE: "gone", supervisor.REPORT: "report"}
@@ -81,6 +82,7 @@ class RemoteFeed(Feed):
         self._stopping: list[bytes] = []
         self.started: dict[str, Any] | None = None
         self.connections = 0
+        self._heard = 0.0
         self._alive = alive
         self._questions = _QUESTIONS
         self.error: PodtracerError | None = None
@@ -193,13 +195,20 @@ class RemoteFeed(Feed):
         self._say(stream, {"ping": time.time_ns()})
 
     def _ping(self, stream: ExecStream, done: threading.Event) -> None:
+        # The API server may keep a connection open whose other end, with its pod, is no more.
+        self._heard = time.monotonic()
         while not done.wait(_PING_SECONDS):
+            silent = time.monotonic() - self._heard
+            if silent > _SILENT_SECONDS or (silent > _PING_SECONDS and self._gone()):
+                stream.abort()
+                return
             self._say(stream, {"ping": time.time_ns()})
 
     def _read(self, stream: ExecStream) -> dict[str, Any] | None:
         said = b""
         entries = _Entries()
         for channel, data in stream.messages():
+            self._heard = time.monotonic()
             if channel != STDOUT:
                 said = (said + bytes(data))[-2000:]
                 continue
@@ -273,6 +282,7 @@ class RemoteFeed(Feed):
         started, ended = (datetime.datetime.fromisoformat(status.pop(word)) for word in ("started", "ended"))
         if status["reason"] == "stopped" and not self._stopping:
             status["reason"] = "tracer-gone"  # nobody here asked for it
+            status["note"] = f"the tracer pod on {self.metadata['node']} was ended, and its runs with it"
         self.status = Status(started=started, ended=ended, **status)
         words = {**status, "started": started, "ended": ended, "stderr": self.stderr_text()[-4000:]}
         self._sidecar.write({**self.metadata, **words, "clock": asdict(self.clock) if self.clock else None})
@@ -395,7 +405,7 @@ def start_remote(
             left.unlink(missing_ok=True)
         raise feed.error
     if feed.started is not None:
-        place.notices = tuple(feed.started["notices"])
+        place.notices = tuple(dict.fromkeys((*place.notices, *feed.started["notices"])))
         run.argv = tuple(feed.started["argv"])
     return run
 

@@ -161,6 +161,12 @@ class ExecStream:
             except (websocket.WebSocketException, OSError):
                 return
 
+    def abort(self) -> None:
+        """End the connection at once, from any thread: whoever reads from it sees that it broke."""
+        self._closed.set()
+        with contextlib.suppress(OSError):
+            self._socket.abort()
+
     def close(self) -> None:
         """End the connection; the program sees the end of its input."""
         import websocket

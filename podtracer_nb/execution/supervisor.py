@@ -385,6 +385,8 @@ class Supervisor:
         self.note = f"recording stopped: {error.strerror}"
         self.discarding = True
         self.stop("disk")
+        # Whatever ended it: what it wrote last, after the order to stop, had no room.
+        self.reason = "disk"
 
     def _journal_stderr(self, now: int, data: bytes) -> None:
         self._journal_pending()

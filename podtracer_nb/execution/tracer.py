@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import os
 import re
 import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from podtracer_nb.errors import ClusterError, InputError, PodtracerError, PrivilegeError
+from podtracer_nb.execution import connect
 from podtracer_nb.execution.stream import ExecStream
 
-__all__ = ["Placement", "Tracer", "delete_tracers", "tracer_on", "tracers"]
+__all__ = ["HOPELESS", "Placement", "Tracer", "delete_tracers", "image_of", "kept", "tracer_on", "tracers"]
 
 _LABEL = "app.kubernetes.io/name"
 _NAME = "podtracer-tracer"
@@ -29,11 +33,9 @@ _OWNER = "podtracer.io/owner"
 _CONTAINER = "tracer"
 _CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_RAW", "SETUID", "SETGID")
 _START_SECONDS = 120.0
-_IDLE_SECONDS = 300
-_LEASE_SECONDS = 60
 _DEADLINE_SECONDS = 24 * 3600
 _POLL_SECONDS = 0.15
-_HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
+HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
              "CreateContainerError", "RunContainerError", "CrashLoopBackOff")  # fmt: skip
 
 
@@ -47,10 +49,22 @@ class Placement:
         Where; by default the notebook's own namespace, or `podtracer`.
     image
         Of which image; by default the notebook's own, or PODTRACER_IMAGE.
+    lease
+        Seconds after which a run is ended that nobody is there for any more.
+    idle
+        Seconds after which a tracer pod ends that nobody has used.
+    spool
+        The most that its recordings may take on its node, as Kubernetes has quantities.
+    in_memory
+        Whether they are kept in the node's memory, as part of the pod's own limit, not on its disk.
     """
 
     namespace: str | None = None
     image: str | None = None
+    lease: float = 60
+    idle: float = 300
+    spool: str = "10Gi"
+    in_memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -67,8 +81,11 @@ class Tracer:
 
     def connect(self) -> ExecStream:
         """Connect to its agent."""
-        argv = ["python3", "-m", "podtracer_nb.tools.agent", "connect"]
-        return ExecStream(self.cluster, self.namespace, self.pod, _CONTAINER, argv)
+        return self._connected(_CONTAINER)
+
+    def _connected(self, container: str) -> ExecStream:
+        argv = ["python3", "-I", "-S", "-c", _program()]
+        return ExecStream(self.cluster, self.namespace, self.pod, container, argv)
 
     def alive(self) -> bool:
         """Ask the cluster whether it still runs."""
@@ -82,9 +99,16 @@ class Tracer:
         self.cluster.delete(f"/apis/batch/v1/namespaces/{self.namespace}/jobs/{self.job}", "jobs", self.namespace)
 
 
+@functools.cache
+def _program() -> str:
+    """Return the program that a connection starts, its first words to people left out: it travels in a URL."""
+    text = Path(connect.__file__).read_text(encoding="utf-8")
+    return text[text.index("import os") :]
+
+
 _tracers: dict[tuple[str, str, str], Tracer] = {}
 _lock = threading.Lock()
-_node_locks: dict[tuple[str, str, str], threading.Lock] = {}
+_starting: dict[tuple[str, str, str], threading.Lock] = {}
 _owner = f"{re.sub(r'[^a-z0-9-]', '-', socket.gethostname().lower())[:30]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
@@ -121,14 +145,21 @@ def tracer_on(cluster: Any, node: str, placement: Placement) -> Tracer:
         It did not start: why.
     """
     namespace = placement.namespace or os.environ.get("PODTRACER_POD_NAMESPACE") or "podtracer"
-    key = (cluster.host, node, namespace)
+    image = placement.image or image_of(cluster, namespace)
+    return kept((cluster.host, node, namespace), lambda: _start(cluster, node, namespace, image, placement))
+
+
+def kept(key: tuple[str, str, str], start: Callable[[], Tracer]) -> Tracer:
+    """Return the one that is kept under this key and lives, or a new one, which is kept then."""
     with _lock:
-        starting = _node_locks.setdefault(key, threading.Lock())
+        starting = _starting.setdefault(key, threading.Lock())
     with starting:
         found = _tracers.get(key)
         if found is not None and found.alive():
             return found
-        made = _start(cluster, node, namespace, placement.image or image_of(cluster, namespace))
+        if found is not None:
+            found.delete()  # its Job stays for a while where its pod was evicted or killed
+        made = start()
         with _lock:
             _tracers[key] = made
         return made
@@ -151,7 +182,7 @@ def image_of(cluster: Any, namespace: str) -> str:
     return str(found["spec"]["containers"][0]["image"])
 
 
-def node_job(node: str, namespace: str, image: str) -> dict[str, Any]:
+def node_job(node: str, namespace: str, image: str, placement: Placement) -> dict[str, Any]:
     """Return the Job whose pod runs an agent on a node, with all that a tool there needs."""
     labels = {_LABEL: _NAME, "app.kubernetes.io/managed-by": "podtracer-nb", _OWNER: _owner}
     metadata: dict[str, Any] = {"generateName": "podtracer-tracer-", "namespace": namespace, "labels": labels}
@@ -165,9 +196,10 @@ def node_job(node: str, namespace: str, image: str) -> dict[str, Any]:
         "-m",
         "podtracer_nb.tools.agent",
         "serve",
-        f"--idle={_IDLE_SECONDS}",
-        f"--lease={_LEASE_SECONDS}",
+        f"--idle={placement.idle:g}",
+        f"--lease={placement.lease:g}",
     ]
+    spool = {"sizeLimit": placement.spool, **({"medium": "Memory"} if placement.in_memory else {})}
     environment = {
         "PODTRACER_HOST_ROOT": "/host",
         "PODTRACER_NODE_NAME": node,
@@ -207,7 +239,7 @@ def node_job(node: str, namespace: str, image: str) -> dict[str, Any]:
         "containers": [container],
         "volumes": [
             {"name": "proc", "hostPath": {"path": "/proc", "type": "Directory"}},
-            {"name": "spool", "emptyDir": {"sizeLimit": "10Gi"}},
+            {"name": "spool", "emptyDir": spool},
             {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
         ],
     }  # fmt: skip
@@ -224,9 +256,10 @@ def node_job(node: str, namespace: str, image: str) -> dict[str, Any]:
     }
 
 
-def _start(cluster: Any, node: str, namespace: str, image: str) -> Tracer:
+def _start(cluster: Any, node: str, namespace: str, image: str, placement: Placement) -> Tracer:
     jobs = f"/apis/batch/v1/namespaces/{namespace}/jobs"
-    job = cluster.create(jobs, "jobs", namespace, node_job(node, namespace, image))["metadata"]["name"]
+    body = node_job(node, namespace, image, placement)
+    job = cluster.create(jobs, "jobs", namespace, body)["metadata"]["name"]
     try:
         pod = _running(cluster, namespace, job, node, image)
     except BaseException:
@@ -247,7 +280,7 @@ def _running(cluster: Any, namespace: str, job: str, node: str, image: str) -> s
             if status.get("phase") == "Running" and all(each.get("ready") for each in status["containerStatuses"]):
                 return str(pod["metadata"]["name"])
             why = _why(status) or why
-            if status.get("phase") == "Failed" or any(word in why for word in _HOPELESS):
+            if status.get("phase") == "Failed" or any(word in why for word in HOPELESS):
                 raise ClusterError(f"the tracer pod on {node} does not start ({why}): image {image}")
         if not (listed or {}).get("items"):
             _forbidden(cluster, namespace, job)

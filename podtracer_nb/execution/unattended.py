@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podtracer_nb.execution.tracer import node_job
+from podtracer_nb.execution.tracer import Placement, node_job
 
 __all__ = ["MOUNTED", "Destination", "cron_job_manifest", "job_manifest"]
 
@@ -91,7 +91,7 @@ def job_manifest(
     360
     """
     named = _named(tool, words)
-    job = copy.deepcopy(node_job(node, namespace, image))
+    job = copy.deepcopy(node_job(node, namespace, image, Placement()))
     job["metadata"] = {**named, "namespace": namespace}  # nobody's: it outlives the notebook
     spec = job["spec"]
     spec["activeDeadlineSeconds"] = int(timer or _LONGEST) + _START

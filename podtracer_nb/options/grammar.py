@@ -116,7 +116,9 @@ _packets = _options(
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--for", "for_", type=Duration(), help="Take back after this long what the tool altered: 30s, 2m."),
     click.option(
-        "--via", type=click.Choice(["here", "job"]), help="Run here, or in a tracer pod on the target's node."
+        "--via",
+        type=click.Choice(["here", "job", "debug"]),
+        help="Run here, in a tracer pod on the target's node, or in the pod itself, which changes it.",
     ),
     click.option("--image", type=Value("image"), help="Image of tracer pods [default: the notebook's own]."),
     click.option("--tracer-namespace", type=Value("namespace"), help="Namespace of tracer pods."),

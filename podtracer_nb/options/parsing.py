@@ -151,7 +151,8 @@ def _divide(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
             # `-n` and `-c` are tcpdump's too: a value that cannot be ours says that the option was not either.
             # A long option is nobody's but ours, and its value is judged as such.
             ambiguous = not name.startswith("--") and name != "-a"
-            swallowed = value is not None and ambiguous and value.startswith("-") and value != "-"
+            option = value is not None and value.startswith("-") and not re.match(r"-(\d|$)", value)
+            swallowed = ambiguous and option
             counted = name == "-c" and value is not None and value.isdigit()
             if swallowed:
                 theirs.append(word)

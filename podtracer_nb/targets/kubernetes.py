@@ -127,6 +127,11 @@ class Cluster:
             raise ClusterError(f"there is no namespace {namespace}, or its {resource} are not known: make it first")
         return answer
 
+    def patch(self, path: str, resource: str, namespace: str, body: object) -> dict[str, Any] | None:
+        """Change an object of the API by a strategic merge patch and return it, or None where it is not there."""
+        kind = "application/strategic-merge-patch+json"
+        return self._request("PATCH", path, ("patch", resource, namespace), body=body, kind=kind)
+
     def read(self, path: str, resource: str, namespace: str, selector: str | None = None) -> dict[str, Any] | None:
         """Return an object or a list of the API, or None where it is not there."""
         query = [("labelSelector", selector)] if selector else None
@@ -153,9 +158,10 @@ class Cluster:
         *,
         query: list[tuple[str, str]] | None = None,
         body: object = None,
+        kind: str = "application/json",
     ) -> dict[str, Any] | None:
         """Return the answer, or None for 404."""
-        response = self._send(method, path, what, query=query, body=body)
+        response = self._send(method, path, what, query=query, body=body, kind=kind)
         try:
             data = response.read()
         except Exception as error:
@@ -181,10 +187,11 @@ class Cluster:
         *,
         query: list[tuple[str, str]] | None = None,
         body: object = None,
+        kind: str = "application/json",
     ) -> Any:
         import urllib3
 
-        headers = {"Accept": "application/json", **({"Content-Type": "application/json"} if body else {})}
+        headers = {"Accept": "application/json", **({"Content-Type": kind} if body else {})}
         try:
             words = self._api.param_serialize(
                 method, path, query_params=query, header_params=headers, body=body, auth_settings=["BearerToken"]
@@ -241,6 +248,10 @@ class Cluster:
             return PrivilegeError(
                 f"the Kubernetes API at {self.host} does not know us (401): the token has expired or is another "
                 "cluster's: log in again"
+            )
+        if response.status == 403 and "PodSecurity" in message:  # noqa: PLR2004
+            return PrivilegeError(
+                f"namespace {namespace}'s PodSecurity level forbids what was to be made there ({_flat(message)[:300]})"
             )
         if response.status == 403:  # noqa: PLR2004
             who = re.search(r'User "([^"]+)"', message)

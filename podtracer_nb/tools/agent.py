@@ -1,7 +1,7 @@
 """What a tracer pod runs: tools in the pods of its own node, for a podtracer elsewhere.
 
-``python -m podtracer_nb.tools.agent serve`` is the pod's only long process. ``… agent connect`` is what exec starts for
-each connection: it hands its own standard streams over to the first and waits. So a run outlives its connection: its
+``python -m podtracer_nb.tools.agent serve`` is the pod's only long process. What exec starts for each connection
+(``execution/connect.py``) hands its own standard streams over to it and waits. So a run outlives its connection: its
 bytes are in the recording on this node's disk, and are sent from where the other side has them.
 
 Orders come as lines of JSON: `start` a task, or go on with a run, then orders of the supervisor's and pings. What goes
@@ -18,10 +18,10 @@ import os
 import select
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -94,9 +94,10 @@ class Agent:
     only these tell that its kernel is gone. SIGTERM, which an eviction and a deletion send, ends every run, flushed.
     """
 
-    def __init__(self, idle: float, lease: float) -> None:
-        self._idle, self._lease = idle, lease
+    def __init__(self, idle: float, lease: float, *, own: bool = False) -> None:
+        self._idle, self._lease, self._own = idle, lease, own
         self._runs: dict[str, _Run] = {}
+        self._starting: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
         self._seen = time.monotonic()
         self._connections = 0
@@ -133,6 +134,7 @@ class Agent:
                     each.seen = now
                 elif now - each.seen > self._lease:
                     del self._runs[name]
+                    self._starting.pop(name, None)
                     threading.Thread(target=each.close).start()
             if self._connections or self._runs:
                 self._seen = now
@@ -159,20 +161,21 @@ class Agent:
 
     def _serve(self, given: int, answers: _Answers) -> None:
         """Serve one connection until the other side's lines end: it has what it wants, or is gone."""
-        run = None
+        name = ""
+        asked: Future[_Run | None] | None = None
         for order in _lines(given):
+            if order.get("order") == "end":
+                self._ending.set()
+                return
             if "ping" in order:
                 with contextlib.suppress(OSError):
                     answers.event(pong=order["ping"], heard=order["heard"])
-            elif run is None:
-                try:
-                    name, run = self._found(order)
-                except errors.PodtracerError as error:
-                    with contextlib.suppress(OSError):
-                        answers.error(error)
-                    continue
-                giving = (run, order.get("have", {}), answers)
-                threading.Thread(target=self._give, args=giving, daemon=True).start()
+            elif asked is None:
+                # In a thread of its own: pings are answered while it starts.
+                name, asked = str(order["run"]), Future()
+                threading.Thread(target=self._begin, args=(name, order, answers, asked), daemon=True).start()
+            elif (run := asked.result()) is None:
+                continue
             elif order.get("order") == "report":
                 run.job.run.report()
             elif order.get("order") in ("stop", "gone"):
@@ -180,38 +183,60 @@ class Agent:
             elif order.get("order") == "done":
                 with self._lock:
                     self._runs.pop(name, None)
+                    self._starting.pop(name, None)
                 run.close()
                 return
-        if run is not None:
+        if asked is not None and (run := asked.result()) is not None:
             with self._lock:
                 run.attached -= 1
                 run.seen = time.monotonic()
 
-    def _found(self, order: dict[str, Any]) -> tuple[str, _Run]:
+    def _begin(self, name: str, order: dict[str, Any], answers: _Answers, asked: Future[_Run | None]) -> None:
+        """Find or start a run, and give its output until its end or the connection's."""
+        run = None
+        try:
+            with self._lock:
+                # Whoever asks for it again while it starts waits for that, and starts no second one.
+                starting = self._starting.setdefault(name, threading.Lock())
+            with starting:
+                run = self._found(name, order)
+        except errors.PodtracerError as error:
+            with contextlib.suppress(OSError):
+                answers.error(error)
+        except Exception as error:  # an order of another version: the other side would wait for ever
+            with contextlib.suppress(OSError):
+                answers.error(
+                    errors.ExecutionError(f"the tracer cannot start it ({error!r}): is its image of our version?")
+                )
+            raise
+        finally:
+            asked.set_result(run)
+        if run is not None:
+            self._give(run, order.get("have", {}), answers)
+
+    def _found(self, name: str, order: dict[str, Any]) -> _Run:
         """Return the run that is asked for, attached to; started where it is new."""
-        name = str(order["run"])
         with self._lock:
             run = self._runs.get(name)
             if run is not None:
                 run.attached += 1
-                return name, run
+                return run
         if self._ending.is_set():
             raise errors.ExecutionError("the tracer pod is being ended: run it again")
         if "start" not in order:
             raise errors.ExecutionError("the tracer does not know this run any more: its lease is over; run it again")
-        run = _Run(_session(order["start"]))
+        run = _Run(_session(order["start"], own=self._own))
         with self._lock:
             self._runs[name] = run
             run.attached += 1
-        return name, run
+        return run
 
-    @staticmethod
-    def _give(run: _Run, have: dict[str, int], answers: _Answers) -> None:
+    def _give(self, run: _Run, have: dict[str, int], answers: _Answers) -> None:
         job = run.job
         started = {
             "pid": job.run.pid,
             "argv": list(job.command.argv),
-            "notices": list(job.pin.notices),
+            "notices": [] if self._own else list(job.pin.notices),
             "started": run.started.isoformat(),
         }
         try:
@@ -236,11 +261,12 @@ class Agent:
             pass  # the connection broke: the run goes on, and is asked for again
 
 
-def _session(order: dict[str, Any]) -> Session[object]:
+def _session(order: dict[str, Any], *, own: bool) -> Session[object]:
     words = dict(order["target"])
     for name in ("containers", "ip", "services", "cgroup_uids", "interfaces"):
         words[name] = tuple(words.get(name, ()))
-    target = targets.Target(**words)
+    # In the target's own pod its network is ours, and nothing has to be entered.
+    target = targets.resolve(pid=os.getpid())[0] if own else targets.Target(**words)
     task = Task(order["tool"], tuple(order["arguments"]), Options(**order["options"]), order["every"])
     return Session(
         [task],
@@ -264,32 +290,15 @@ def _lines(descriptor: int) -> Iterator[dict[str, Any]]:
             yield {**json.loads(line), "heard": heard}
 
 
-def _connect() -> None:
-    """Hand our standard streams to the agent, and wait until it is done with them."""
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.connect(str(_SOCKET))
-        socket.send_fds(connection, [b"x"], [0, 1, 2])
-        # Ours must be closed, so that the other side sees the end when the agent closes its own.
-        null = os.open(os.devnull, os.O_RDWR)
-        for descriptor in (0, 1):
-            os.dup2(null, descriptor)
-        connection.recv(1)
-
-
 def main() -> None:
-    """Serve, or connect."""
+    """Serve."""
     parser = argparse.ArgumentParser(prog="agent")
-    parser.add_argument("what", choices=["serve", "connect"])
+    parser.add_argument("what", choices=["serve"])
     parser.add_argument("--idle", type=float, default=300.0)
     parser.add_argument("--lease", type=float, default=60.0)
+    parser.add_argument("--own", action="store_true", help="in the target's own pod")
     asked = parser.parse_args()
-    if asked.what == "connect":
-        try:
-            _connect()
-        except OSError as error:
-            sys.exit(f"the tracer's agent does not answer: {error.strerror}")
-    else:
-        Agent(asked.idle, asked.lease).serve()
+    Agent(asked.idle, asked.lease, own=asked.own).serve()
 
 
 if __name__ == "__main__":

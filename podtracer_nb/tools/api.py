@@ -78,8 +78,8 @@ def open_session(
     for name, word in (("filter", filter), ("interface", interface), ("parse", parse), ("image", image)):
         if word is not None and not isinstance(word, str):
             raise InputError(f"{name}={word!r} has to be text")
-    if via not in (None, "here", "job"):
-        raise InputError(f"via={via!r} is neither 'here' nor 'job'")
+    if via not in (None, "here", "job", "debug"):
+        raise InputError(f"via={via!r} is none of 'here', 'job' and 'debug'")
     if engine not in (None, "ring", "tcpdump"):
         raise InputError(f"engine={engine!r} is neither 'ring' nor 'tcpdump'")
     if isinstance(ns, str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,9 @@ _CHECK = 10.0  # seconds that a check of the argv may take
 def prepared(tool: Tool, task: Task, held: targets.Pin | execution.Elsewhere, *, alone: bool) -> tuple[Command, bool]:
     """Return the command, and whether it is sampled."""
     entered = held.entered if isinstance(held, targets.Pin) else held.kinds
-    unprivileged = isinstance(held, targets.Pin) and ("user" in entered or _in_user_namespace())
+    unprivileged = isinstance(held, targets.Pin) and (
+        "user" in entered or _in_user_namespace() or _cannot_become_another(held)
+    )
     options = replace(task.options, foreign="mnt" in entered)
     # With --every, --count counts samples.
     options = options if task.every is None else replace(options, count=None)
@@ -72,6 +75,11 @@ def installed(tool: Tool) -> None:
     if shutil.which(tool.name, path=execution.search_path()) is None:
         hint = f"apt-get install {tool.package}" if tool.package else "install it, or look at the spelling"
         raise ToolNotFound(f"{tool.name} is not installed on this machine: {hint}")
+
+
+def _cannot_become_another(held: targets.Pin) -> bool:
+    """Whether this is root that may not give itself up: in a container without SETUID and SETGID."""
+    return not held.launcher and os.geteuid() == 0 and bool(targets.missing_capabilities("CAP_SETUID", "CAP_SETGID"))
 
 
 def _in_user_namespace() -> bool:

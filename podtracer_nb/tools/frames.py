@@ -80,7 +80,9 @@ def settle(job: Job) -> dict[str, Any]:
     if status.signal and status.reason == "exit" and not job.interrupted:
         provenance["notes"].append(f"{job.tool.name} was killed by signal {status.signal}")
     if status.reason == "disk":
-        provenance["notes"].append(f"the disk is full: {job.recording} ends at what had room")
+        kept, captured = job.count.packets, provenance["drops"].get("captured")
+        part = f", {kept:,} of {captured:,} packets" if kept and captured else ""
+        provenance["notes"].append(f"the disk is full: {job.recording} ends at what had room{part}")
     return provenance
 
 

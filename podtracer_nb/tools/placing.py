@@ -127,6 +127,8 @@ class _Starting:
     def reach(self) -> list[Place]:
         """Pin what is here; have a tracer pod for what is not. Nodes start theirs at the same time."""
         wanted = self.wanted
+        if wanted.via == "debug":
+            return self._whole(self._in_the_pod, list(wanted.chosen), lambda each: each)
         far = [each for each in wanted.chosen if wanted.via == "job" or (wanted.via is None and not targets.here(each))]
         for each in far:
             if each.source != "kubernetes":
@@ -154,6 +156,21 @@ class _Starting:
             return execution.Elsewhere(each, wanted.kinds, tracer.connect, tracer.alive)
 
         return self._whole(one, list(wanted.chosen), lambda each: each)
+
+    def _in_the_pod(self, each: targets.Target) -> Place:
+        """Have an ephemeral container in the target's own pod."""
+        if each.source != "kubernetes":
+            raise InputError(f"--via debug is for pods of a cluster, and {each.label} is on this machine")
+        if self.wanted.kinds != ("net",):
+            raise InputError("--via debug is in the pod's network, and in none of its other namespaces: leave --ns out")
+        if self.wanted.allow_change:
+            raise InputError("--via debug may look and capture, and has no right to change anything: --via job has")
+        debugger = execution.debugger_in(each, self.wanted.placement)
+        notice = (
+            f"pod {each.label} was changed: the ephemeral container {debugger.job} ends with this, and stays listed in "
+            "the pod until that ends"
+        )
+        return execution.Elsewhere(each, self.wanted.kinds, debugger.connect, debugger.alive, (notice,))
 
     def plan(self, places: Sequence[Place], tools: Sequence[Tool], changes: Sequence[Change | None]) -> list[_Planned]:
         """Have every command made fit for its target, and checked where that is here."""

@@ -29,7 +29,7 @@ GROUP = "podtracer_nb.tools"
 OTHER_NAMES = {
     "ip6tables": "iptables", "traceroute6": "traceroute", "tracepath6": "tracepath", "ping6": "ping", "host": "dig",
     "nslookup": "dig", "iptables-legacy": "iptables", "ip6tables-legacy": "iptables", "iptables-nft": "iptables",
-    "ip6tables-nft": "iptables", "dumpcap": "tshark",
+    "ip6tables-nft": "iptables", "dumpcap": "tshark", "domainname": "hostname",
 }  # fmt: skip
 
 # Debian's packages of tools that we do not know but people run in pods, for the line that says what to install.

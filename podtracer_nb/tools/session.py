@@ -131,7 +131,8 @@ class Session(Generic[Result]):
 
     def close(self) -> None:
         """Stop what still runs, wait for its end, and close every pin."""
-        self.stop()  # all at once, so that none is waited for before the next is told
+        if len(self.jobs) > 1:
+            self.stop()  # all at once, so that none is waited for before the next is told
         self._opened.close()
 
     def stop(self) -> None:

@@ -62,7 +62,8 @@ def whole(line: list[str]) -> float:
     begun = time.time_ns()
     request = options.parse(line, magic=True)
     assert isinstance(request, options.RunRequest) and request.tool is not None
-    with open_session(request.tool, request.arguments, **request.keywords()) as session:
+    words = {name: value for name, value in request.keywords().items() if name != "align_clocks"}
+    with open_session([(request.tool, request.arguments)], **words) as session:
         first = next(session.jobs[0].run.events())
         session.stop()
     return (first.time_ns - begun) / 1e6

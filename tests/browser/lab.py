@@ -65,6 +65,8 @@ def serving(folder: Path, home: Path) -> Iterator[Lab]:
         sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser", "--ip=127.0.0.1",
         "--port=0", f"--notebook-dir={folder}", "--LabApp.extension_manager=readonly",
         "--ServerApp.terminals_enabled=False",
+        # An editable installation leaves out what a wheel puts into etc/jupyter.
+        "--ServerApp.jpserver_extensions=podtracer_nb.server_extension=True",
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate", "--LabApp.news_url=None",
     ]  # fmt: skip
     environment: Mapping[str, str] = {**os.environ, **{name: str(path) for name, path in own.items()}}

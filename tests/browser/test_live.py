@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.lab import PATIENCE
+from tests.browser.lab import PATIENCE, rows
 from tests.machine import needs
+from tests.targets.namespaces import alive, until
 
 pytestmark = [
     needs("chromium", "netns", "dnsmasq", "iproute2", "tcpdump", "ping"), pytest.mark.usefixtures("demo_pods"),
@@ -146,3 +149,137 @@ def test_light_dark_and_forced_colours(notebook):
     assert kinds.evaluate_all("(paths) => paths.map((path) => getComputedStyle(path).fill)") == fills
     expect(shown.get_by_role("group", name=re.compile("Packets a second by protocol: TCP"))).to_be_visible()
     made.answers("print(live.stop().running)", "False")
+
+
+def test_a_live_capture_from_its_start_to_a_page_offline(notebook, browser, runner: ModuleType, tmp_path):
+    made = notebook(START, SHOW, "packets = live.df.podtrace.browse()\npackets")
+    page, shown = made.page, dashboard(made)
+    expect(shown.locator(".podtracer-now")).to_contain_text(re.compile(r"[1-9]\d\d packets ·"), timeout=PATIENCE)
+    shown.get_by_role("button", name="Pause").click()
+    made.answers("print(live.state)", "paused")
+    page.evaluate(
+        """async () => {
+            const panel = jupyterapp.shell.currentWidget;
+            panel.content.activeCellIndex = 2;
+            await jupyterapp.commands.execute("notebook:run-cell");
+        }"""
+    )
+    packets = made.list
+    expect(rows(packets).first).to_contain_text("→", timeout=PATIENCE)
+    grid = packets.locator("[role=grid]")
+    grid.focus()
+    page.keyboard.press("Control+End")
+    expect(grid.get_by_role("gridcell", name=made.ask("print(packets.df.index[-1])"), exact=True)).to_be_visible()
+    box = packets.get_by_role("combobox")
+    box.fill("proto == 'TCP' and payload_length > 0")
+    box.press("Enter")
+    expect(packets.locator(".podtracer-status")).to_contain_text(re.compile(r"\d of \d+ packets"))
+    rows(packets).first.click()
+    expect(packets.get_by_role("tree").get_by_role("treeitem", name="dport")).to_be_visible()
+    made.answers("print(len(packets.selected))", "1")
+    number = made.ask("print(packets.selected.index[0])")
+    expect(packets.locator(".podtracer-title")).to_have_text(f"Packet {number}")
+    packets.get_by_role("button", name="Follow stream").click()
+    expect(packets.locator(".podtracer-said").first).to_be_visible()
+    shown.get_by_role("button", name="Stop").click()
+    expect(shown.locator(".podtracer-state")).to_have_text("demo/web: ended", timeout=PATIENCE)
+    total = made.ask("print(f'{live.stats.packets:,} packets')")
+    made.answers("print(len(podtracer_nb.captures()))", "0")
+    page.wait_for_function(
+        """(many) => JSON.stringify(jupyterapp.shell.currentWidget.context.model.toJSON()).includes(many)""", arg=total
+    )
+    saved = made.save()
+    made.open()
+    expect(dashboard(made).locator(".podtracer-state")).to_have_text("demo/web: ended", timeout=PATIENCE)
+    expect(rows(made.list).first).to_contain_text("→")
+    (tmp_path / "page.html").write_text(runner.page(saved), encoding="utf-8")
+    context = browser.new_context(offline=True)
+    left = context.new_page()
+    asked: list[str] = []
+    left.on("request", lambda request: asked.append(request.url))
+    left.goto(f"file://{tmp_path / 'page.html'}", wait_until="domcontentloaded")
+    text = left.inner_text("body")
+    expect(left.locator(".podtracer-static svg").first).to_be_visible()
+    context.close()
+    assert total in text and "Who sent most to whom" in text and "10.88.0." in text and "No." in text
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+
+
+RUNNING = "[each.job.run.pid for each in live._followers]"
+LOOP = "print('waiting', flush=True)\nlive.wait()"
+
+
+def pids_of(made) -> list[int]:
+    """Return the processes of a capture: the tool, and its supervisor."""
+    tools = [int(each) for each in made.ask(f"print(*{RUNNING})").split()]
+    return [*tools, *(parent(each) for each in tools)]
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+
+
+def test_an_interrupt_in_the_browser_ends_the_cell_and_the_capture_can_be_stopped(notebook):
+    made = notebook(START, SHOW)
+    expect(dashboard(made).locator(".podtracer-state")).to_have_text("demo/web: running", timeout=PATIENCE)
+    pids = pids_of(made)
+    assert len(pids) == 2 and all(alive(each) for each in pids)
+    made.page.evaluate(
+        """() => {
+            const panel = jupyterapp.shell.currentWidget;
+            panel.content.activeCellIndex = 1;
+            jupyterapp.commands.execute("notebook:insert-cell-below");
+        }"""
+    )
+    made.page.wait_for_function("() => jupyterapp.shell.currentWidget.content.widgets.length === 3")
+    made.page.evaluate(
+        """(code) => {
+            const cells = jupyterapp.shell.currentWidget.content;
+            cells.activeCellIndex = 2;
+            cells.activeCell.model.sharedModel.setSource(code);
+            jupyterapp.commands.execute("notebook:run-cell");
+        }""",
+        LOOP,
+    )
+    output = made.page.locator(".jp-Notebook .jp-CodeCell").nth(2).locator(".jp-OutputArea")
+    expect(output).to_contain_text("waiting")
+    made.page.evaluate("() => jupyterapp.commands.execute('notebook:interrupt-kernel')")
+    expect(output).to_contain_text("KeyboardInterrupt", timeout=PATIENCE)
+    made.answers("print(live.running)", "True")
+    dashboard(made).get_by_role("button", name="Stop").click()
+    expect(dashboard(made).locator(".podtracer-state")).to_have_text("demo/web: ended", timeout=PATIENCE)
+    made.answers("print(len(podtracer_nb.captures()))", "0")
+    until(lambda: not any(alive(each) for each in pids))
+
+
+def test_a_restart_in_the_browser_leaves_nothing_running(notebook):
+    made = notebook(START, SHOW)
+    expect(dashboard(made).locator(".podtracer-state")).to_have_text("demo/web: running", timeout=PATIENCE)
+    pids = pids_of(made)
+    assert len(pids) == 2 and all(alive(each) for each in pids)
+    made.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    made.page.wait_for_function("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'")
+    until(lambda: not any(alive(each) for each in pids))
+    made.answers("import podtracer_nb; print(len(podtracer_nb.captures()))", "0")
+
+
+def test_pictures_of_it_for_the_readme(notebook, pictures):
+    """PODTRACER_SCREENSHOTS=notebooks/images makes them anew."""
+    made = notebook(START, SHOW)
+    shown = dashboard(made)
+    expect(shown.locator(".podtracer-now")).to_contain_text(re.compile(r"\d,\d\d\d packets ·"), timeout=2 * PATIENCE)
+    shown.get_by_role("button", name="Pause").click()
+    expect(shown.locator(".podtracer-state")).to_have_text("demo/web: paused")
+    shown.screenshot(path=pictures / "dashboard.png")
+    made.answers("print(live.stop().running)", "False")
+    packets = notebook(
+        f"import podtracer_nb\ndf = podtracer_nb.read_pcap({made.ask('print(live.files[0])')!r})",
+        "packets = df.podtrace.browse(query=\"proto == 'TCP'\")\npackets",
+    ).list
+    expect(rows(packets).nth(3)).to_contain_text("→", timeout=PATIENCE)
+    rows(packets).nth(3).click()
+    expect(packets.get_by_role("tree").get_by_role("treeitem", name="dport")).to_be_visible(timeout=PATIENCE)
+    packets.get_by_role("tree").get_by_role("treeitem", name="dport").click()
+    packets.screenshot(path=pictures / "browse.png")
+    for name in ("dashboard.png", "browse.png"):
+        assert 10_000 < (pictures / name).stat().st_size < 150_000, name

@@ -7,7 +7,6 @@ import sys
 from types import ModuleType
 
 import nbformat
-import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.lab import shown
@@ -73,9 +72,35 @@ def test_so_does_the_page_of_nbconvert_itself(notebook, browser, tmp_path):
     assert "Who has" in text
 
 
-@pytest.fixture(scope="session")
-def runner() -> ModuleType:
-    """Return `notebooks/run.py`, which makes the page."""
-    from tests.notebooks.conftest import load_runner
+def reopened(made, end: str) -> None:
+    """Save a notebook that shows the list, end its kernel, and open it again; what was left of the list is there."""
+    expect(made.list.locator(".podtracer-rows")).to_contain_text("Who has")
+    made.save()
+    made.page.evaluate(f"() => jupyterapp.shell.currentWidget.sessionContext.{end}")
+    made.page.goto("about:blank")
+    made.open()
+    table = made.page.locator(".podtracer-static table")
+    expect(table).to_be_visible()
+    assert "Who has" in table.inner_text()
+    assert made.page.get_by_text("model not found").count() == 0
 
-    return load_runner()
+
+def test_opened_again_with_a_fresh_kernel_it_shows_them_until_it_is_run(notebook):
+    made = notebook(*CELLS)
+    reopened(made, "shutdown()")
+    made.run()
+    expect(made.list.locator(".podtracer-rows")).to_contain_text("Who has")
+
+
+def test_opened_again_after_a_restart_it_shows_them_too(notebook):
+    reopened(notebook(*CELLS), "session.kernel.restart()")
+
+
+def test_opened_again_with_its_own_kernel_it_is_the_list(notebook):
+    made = notebook(*CELLS)
+    expect(made.list.locator(".podtracer-rows")).to_contain_text("Who has")
+    made.save()
+    made.page.goto("about:blank")
+    made.open()
+    expect(made.list.locator(".podtracer-rows")).to_contain_text("Who has")
+    assert made.page.locator(".podtracer-static").count() == 0

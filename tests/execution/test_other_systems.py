@@ -49,6 +49,25 @@ def test_doctor_says_what_there_is(system: str) -> None:
     assert "cluster" in done.stdout
 
 
+@every_system
+def test_a_recording_is_written_by_one_run_at_a_time(system: str, tmp_path: Path) -> None:
+    code = (
+        "import os\n"
+        "from pathlib import Path\n"
+        "from podtracer_nb.execution import files\n"
+        "from podtracer_nb.execution.recording import open_recording\n"
+        f"path = Path({str(tmp_path / 'x.pcap')!r})\n"
+        "written = open_recording(path)\n"
+        "os.write(written, b'0123456789')\n"
+        "read = os.open(path, os.O_RDONLY)\n"
+        "buffer = memoryview(bytearray(4))\n"
+        "print(files.read_at(read, 3, 4), files.read_into_at(read, buffer, 8), bytes(buffer[:2]))\n"
+        "scratch = files.scratch('x')\n"
+        "print(files.write_at(scratch, b'abc', 5), files.read_at(scratch, 9, 0))"
+    )
+    assert on(system, code).splitlines() == ["b'456' 2 b'89'", "3 b'\\x00\\x00\\x00\\x00\\x00abc'"]
+
+
 def test_what_is_hidden_is_hidden() -> None:
     assert on("win32", "import os; print(hasattr(os, 'pread'))") == "False\n"
     done = subprocess.run(

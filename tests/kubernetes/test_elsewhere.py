@@ -9,66 +9,22 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 import podtracer_nb
 from podtracer_nb import execution
 from podtracer_nb.errors import ClusterError, InputError, PrivilegeError, TargetError, ToolNotFound
-from tests.cluster.fixtures import DEPLOY, Kubectl, free_namespace, wait_for, web_pods
+from tests.cluster.fixtures import Kubectl, wait_for, web_pods
 from tests.execution.other_system import on
+from tests.kubernetes.outside import NAMESPACE, environment, kubeconfig, none_left, outside, tracer_pods
 from tests.kubernetes.test_tracing import pod, talk
 from tests.machine import needs
 
 pytestmark = [pytest.mark.cluster, needs("kubectl", "tcpdump", "iproute2")]
 
-NAMESPACE = "podtracer"
-SELECTOR = "app.kubernetes.io/name=podtracer-tracer"
-
-
-@pytest.fixture(scope="module")
-def kubeconfig(shop: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A kubeconfig outside the cluster, of the account that deploy/ makes and with no more than its rights."""
-    with free_namespace(shop, NAMESPACE):
-        for name in ("namespace", "serviceaccount", "rbac"):
-            shop("apply", "--filename", str(DEPLOY / "base" / f"{name}.yaml"))
-        token = shop("--namespace", NAMESPACE, "create", "token", "podtracer").strip()
-        config = yaml.safe_load(shop("config", "view", "--raw", "--minify"))
-        config["users"][0]["user"] = {"token": token}
-        path = tmp_path_factory.mktemp("outside") / "kubeconfig"
-        path.write_text(yaml.safe_dump(config), encoding="utf-8")
-        yield path
-        execution.delete_tracers()
-        shop("delete", "clusterrole,clusterrolebinding", "podtracer")
-
-
-@pytest.fixture(autouse=True)
-def environment(kubeconfig: Path, image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In place of the other tests' administrator."""
-    monkeypatch.setenv("KUBECONFIG", str(kubeconfig))
-    monkeypatch.setenv("PODTRACER_IMAGE", image)
-    monkeypatch.setenv("PODTRACER_STATE", str(tmp_path / "state"))
-    monkeypatch.setenv("PODTRACER_RECORDINGS", str(tmp_path / "recordings"))
-    monkeypatch.delenv("PODTRACER_NODE_NAME", raising=False)
-
-
-@pytest.fixture
-def outside(shop: Kubectl) -> Kubectl:
-    """The administrator's kubectl, to look at what happens."""
-    return shop
-
-
-def tracer_pods(kubectl: Kubectl) -> list[Any]:
-    return list(kubectl.json("--namespace", NAMESPACE, "get", "pods", f"--selector={SELECTOR}")["items"])
-
-
-def none_left(kubectl: Kubectl) -> bool:
-    jobs = kubectl.json("--namespace", NAMESPACE, "get", "jobs", f"--selector={SELECTOR}")["items"]
-    return not jobs and not tracer_pods(kubectl)
+__all__ = ["environment", "kubeconfig", "outside"]
 
 
 def test_one_line_captures_on_two_nodes_and_shows_one_exchange_leave_and_arrive(
@@ -213,7 +169,8 @@ def test_nothing_on_this_side_needs_linux(system: str, outside: Kubectl) -> None
         "df = podtracer_nb.run('tcpdump', pod='deploy/web', namespace='shop', timer=4)\n"
         "ss = podtracer_nb.run('ss', ['-tan'], pod='deploy/web', namespace='shop')\n"
         "meta = df.podtrace.meta\n"
-        "print(json.dumps([len(df), list(df.proto.dropna().unique()), len(ss), meta['targets'][0]['pod'], meta['sha256']]))"
+        "told = [len(df), list(df.proto.dropna().unique()), len(ss), meta['targets'][0]['pod'], meta['sha256']]\n"
+        "print(json.dumps(told))"
     )
     packets, protocols, sockets, target, digest = json.loads(on(system, code).splitlines()[-1])
     assert packets > 0

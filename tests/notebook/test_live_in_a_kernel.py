@@ -71,7 +71,10 @@ class TestALine:
             ("%podtrace tcpdump --pod web -n demo --bg --text", "--bg captures packets"),
             ("%podtrace tcpdump --pod web -n demo --bg --window cow", "window='cow'"),
             ("%%podtrace --pod web -n demo --bg\ntcpdump", "--bg is for a line"),
-            ("%podtrace tcpdump --pod web -n demo --bg -- -G 5 -w x", "by size"),
+            (
+                "%podtrace tcpdump --pod web -n demo --bg -- -G 5 -w x",
+                "overwrite each other as x: give the name a time",
+            ),
         ],
     )
     def test_what_cannot_be(self, kernel, line, said):

@@ -10,6 +10,7 @@ import pytest
 
 from podtracer_nb.notebook import display
 from podtracer_nb.notebook.progress import ProgressLine
+from podtracer_nb.notebook.targets_table import TargetsTable
 
 
 @dataclass(frozen=True)
@@ -75,3 +76,31 @@ def test_drops_are_loud_and_a_run_without_an_end_says_how_it_ends():
         "tcpdump · 1 min 15 s · 1,200 packets · 45.2 kB · ⚠ 3 dropped · 2 targets"
         " · interrupt to stop and keep the result"
     )
+
+
+def test_many_targets_are_one_table_with_what_went_wrong_first() -> None:
+    from podtracer_nb.tools import Progress, TargetProgress
+
+    each = [TargetProgress(f"shop/web-{at}", "node-a", at, 1000 * at, 0, "running") for at in range(199)]
+    each.append(TargetProgress("shop/<bad>", "node-b", None, 0, None, "has no network & no node"))
+    progress = Progress(5.0, 1, 2, 0, 199, each=tuple(each))
+    table = TargetsTable(display.of_progress(progress, "tcpdump", bounded=False), progress)
+    page = table._repr_mimebundle_()["text/html"]
+    assert page.count("<tr>") == 1 + 200
+    first = page[page.index("<tbody>") :].split("</tr>")[0]
+    assert "shop/&lt;bad&gt;" in first and "has no network &amp; no node" in first and "font-weight:600" in first
+    assert "font-weight:600" not in page.split("</tr>", 2)[2]
+    assert repr(table) == repr(table.line), "as text it is one line"
+
+
+def test_a_terminal_has_the_table_of_many_targets_and_it_is_gone_at_the_end(shell, clock, monkeypatch):
+    from podtracer_nb.tools import Progress, TargetProgress
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    line = ProgressLine(shell, "tcpdump", bounded=True)
+    each = tuple(TargetProgress(f"shop/web-{at}", "node-a", at, 1000, 0, "running") for at in range(2))
+    line(Progress(5.0, 1, 2000, 0, 2, each=each))
+    assert "shop/web-1" in terminal.getvalue()
+    line.close()
+    assert terminal.getvalue().endswith("\x1b[J")

@@ -252,3 +252,8 @@ def test_kubectl_s_own_form_of_a_kind_is_understood():
         parse_reference("deployments.apps/web").kind == parse_reference("deployment.v1.apps/web").kind == "Deployment"
     )
     assert parse_reference("shop/job.batch/once").kind == "Job"
+
+
+def test_a_negative_timer_is_told_for_what_it_is() -> None:
+    with pytest.raises(InputError, match="'-5s' is not a duration"):
+        parse(["run", "tcpdump", "--pod", "web", "-t", "-5s"])

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 
+from podtracer_nb.analysis.required import with_columns
 from podtracer_nb.errors import InputError
 from podtracer_nb.notebook.display import quantity, size
 from podtracer_nb.notebook.widgets import packet_cells, svg
@@ -87,9 +88,7 @@ class LadderDiagram(anywidget.AnyWidget):
     _drawing = traitlets.Dict().tag(sync=True)
 
     def __init__(self, frame: pd.DataFrame, *, hosts: Sequence[str] | None = None, names: Names = None) -> None:
-        needed = [name for name in ("time", "src", "dst") if name not in frame.columns]
-        if needed:
-            raise InputError(f"a ladder is drawn of packets: this frame has no column {needed[0]}")
+        frame = with_columns(frame, ("time", "src", "dst"), "a ladder is drawn of")
         self._lock = threading.RLock()
         self._names = host_names(names)
         known = frame[frame["time"].notna() & frame["src"].notna() & frame["dst"].notna()]

@@ -198,7 +198,7 @@ class LiveDashboard(anywidget.AnyWidget):
         self._dirty = 0
         with self._lock:  # chunks wait for it
             self._attached.append(live)
-            live.on_chunk(self._take)
+            live.on_chunk(self._take, at_end=lambda: self._end(live))
             begun = live.df
             self._activity.add(begun)
             if len(begun):
@@ -257,7 +257,7 @@ class LiveDashboard(anywidget.AnyWidget):
         threading.Thread(target=self._tell_all, args=(self.live,), name="podtracer-dashboard", daemon=True).start()
 
     def _tell_all(self, live: LiveCapture) -> None:
-        """Tell the page what goes on until the capture ends, and then once more; no more often than `refresh` says."""
+        """Tell the page what goes on while the capture runs, no more often than `refresh` says."""
         told = 0.0
         while live.running and live is self.live and not self._ended.is_set():
             began = time.monotonic()
@@ -267,8 +267,10 @@ class LiveDashboard(anywidget.AnyWidget):
                 self._move()
                 self._tell(self._dirty)
             self._ended.wait(max(0.01, self._pause - (time.monotonic() - began)))
+
+    def _end(self, live: LiveCapture) -> None:
+        """Tell all once more when the last packets of the capture have been counted."""
         if live is self.live and not self._ended.is_set():
-            live.join_callbacks()
             self._tell(None)
             self._keep()
 

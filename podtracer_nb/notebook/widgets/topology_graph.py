@@ -85,11 +85,6 @@ def topology(frame: pd.DataFrame, *, names: Names = None) -> Topology:
     2 hosts, 1 pair, 150 B
     a — b  UDP  2 packets, 150 B
     """
-    missing = [
-        name for name in ("time", "src", "dst", "sport", "dport", "proto", "length") if name not in frame.columns
-    ]
-    if missing:
-        raise InputError(f"who talks to whom is told by packets: this frame has no column {missing[0]}")
     pairs = _pairs(conversations(frame), host_names(names))
     if pairs.empty:
         raise InputError("no packet of this frame has an address, so there is nothing to draw")

@@ -109,7 +109,7 @@ def _command(
 
 
 def rotating(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
-    """Take -w, -C and -W out of tcpdump's words: return the others, and the keywords of `podtracer_nb.capture`."""
+    """Take -w, -C, -G and -W out of tcpdump's words: return the others, and the keywords of `podtracer_nb.capture`."""
     try:
         given, words = getopt.gnu_getopt(list(arguments), _SHORT, _LONG)
     except getopt.GetoptError as error:
@@ -117,12 +117,12 @@ def rotating(arguments: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     ours: dict[str, Any] = {}
     rest: list[str] = []
     for name, value in given:
-        if name == "-G":
-            raise InputError("a live capture begins another file by size (-C), not by time (-G)")
         if name == "-w" and value != "-":
             ours["file"] = value
         elif name == "-C":
             ours["rotate_size"] = _millions(value)
+        elif name == "-G":
+            ours["rotate_seconds"] = int(value) if value.isascii() and value.isdigit() else value
         elif name == "-W":
             ours["rotate_count"] = int(value) if value.isascii() and value.isdigit() else value
         elif name != "-w":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ def capture(
     keep: bool = True,
     rotate_size: int | None = None,
     rotate_count: int | None = None,
+    rotate_seconds: int | None = None,
 ) -> LiveCapture:
     """Start a capture in the background, and return at once.
 
@@ -90,6 +92,10 @@ def capture(
     rotate_size, rotate_count
         tcpdump's -C and -W: begin another file when one has more than so many bytes; have at most so many files, the
         oldest is written over.
+    rotate_seconds
+        tcpdump's -G: begin another file with the first packet so many seconds after that which began the last one.
+        `file` then has a time in strftime's words, such as ``web-%H%M%S.pcap``. With `rotate_count` and no
+        `rotate_size` the capture ends after so many files.
 
     Returns
     -------
@@ -111,7 +117,7 @@ def capture(
     if engine not in (None, "ring", "tcpdump"):
         raise InputError(f"engine={engine!r} is neither 'ring' nor 'tcpdump'")
     extent = Extent.parse(window)
-    rotation = _rotation(rotate_size, rotate_count, file, keep)
+    rotation = _rotation(rotate_size, rotate_count, rotate_seconds, file, keep)
     _check_columns(columns, layers)
     if not keep and file is not None:
         raise InputError("keep=False leaves no file: leave file out")
@@ -187,19 +193,33 @@ def _refuse_ring(ns: Sequence[str], engine: str | None) -> None:
         raise NotOfTheRing("it is not compiled here: install a C compiler and reinstall podtracer-nb")
 
 
-def _rotation(size: int | None, count: int | None, file: str | os.PathLike[str] | None, keep: bool) -> Rotation | None:
-    if size is None:
+def _rotation(
+    size: int | None, count: int | None, seconds: int | None, file: str | os.PathLike[str] | None, keep: bool
+) -> Rotation | None:
+    if size is None and seconds is None:
         if count is not None:
-            raise InputError("rotate_count says how many files there are: say with rotate_size when another is begun")
+            raise InputError(
+                "rotate_count says how many files there are: "
+                "say with rotate_size or rotate_seconds when another is begun"
+            )
         return None
-    for name, value in (("rotate_size", size), ("rotate_count", count)):
-        if value is not None and not (isinstance(value, int) and value > 0):
+    for name, value in (("rotate_size", size), ("rotate_count", count), ("rotate_seconds", seconds)):
+        if value is not None and not (isinstance(value, int) and not isinstance(value, bool) and value > 0):
             raise InputError(f"{name}={value!r} has to be a whole number greater than 0")
     if not keep:
         raise InputError("keep=False leaves no file, and there is none to rotate")
     if file is not None and Path(file).suffix.lower() in (".pcapng", ".ntar"):
         raise InputError("files that rotate are pcap: name them .pcap")
-    return Rotation(size, count)
+    rotation = Rotation(size, count, seconds)
+    if seconds is not None and file is not None:
+        now = time.time()
+        names = {rotation.path(Path(file), 0, now + number * seconds) for number in range(3)}
+        if len(names) < 3:  # noqa: PLR2004  all that were made
+            raise InputError(
+                f"files that rotate every {seconds} s would overwrite each other as {os.fspath(file)}: "
+                "give the name a time, such as x-%Y%m%d-%H%M%S.pcap"
+            )
+    return rotation
 
 
 def _check_columns(columns: Sequence[str] | None, layers: Sequence[str] | None) -> None:

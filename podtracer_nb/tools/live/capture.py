@@ -123,7 +123,9 @@ class LiveCapture:
         for each in self._followers:
             job = each.job
             if rotation is not None:
-                each.parts = Parts(job.recording, _base(job.recording, file, job.target.pod, self.several), rotation)
+                each.parts = Parts(
+                    job.recording, _base(job.recording, file, job.target.pod, self.several, rotation), rotation
+                )
             if rotation is not None or not keep:
                 each.spool = Spool(job.recording)
 
@@ -327,11 +329,12 @@ class LiveCapture:
             raise failed[0]
         return self
 
-    def on_chunk(self, function: Function) -> Function:
+    def on_chunk(self, function: Function, *, at_end: Callable[[], object] | None = None) -> Function:
         """Call a function with each chunk, about ten times a second: a frame as `df` has it, of one target's packets.
 
         It runs in a thread of its own. What it raises is kept in `errors` and told once; it is called again all the
-        same. A slow one misses chunks (`stats.dropped_by_us`).
+        same. A slow one misses chunks (`stats.dropped_by_us`). `at_end` is called there when the capture has ended,
+        after the last chunk.
 
         Examples
         --------
@@ -341,12 +344,8 @@ class LiveCapture:
         """
         if not callable(function):
             raise InputError(f"on_chunk takes a function of one frame, not {function!r}")
-        self._listeners.call(function)
+        self._listeners.call(function, at_end)
         return function
-
-    def join_callbacks(self) -> None:
-        """Wait, for two seconds, until callbacks have had all that came before the end."""
-        self._listeners.join(_CALLBACKS)
 
     def off_chunk(self, function: Callable[[pd.DataFrame], object]) -> None:
         """Call a function of `on_chunk` no more."""
@@ -441,10 +440,11 @@ class LiveCapture:
         }
 
 
-def _base(recording: Path, file: Path | None, pod: str, several: bool) -> Path:
+def _base(recording: Path, file: Path | None, pod: str, several: bool, rotation: Rotation) -> Path:
     """Return what the parts of a rotating capture are called after."""
     if file is None:
-        return recording.with_name(f"{recording.stem}-rotating{recording.suffix}")
+        stem = recording.stem if rotation.seconds is None else f"{recording.stem.replace('%', '%%')}-%Y%m%d-%H%M%S"
+        return recording.with_name(f"{stem}-rotating{recording.suffix}")
     file = file.expanduser().absolute()
     return file.with_name(f"{file.stem}-{pod}{file.suffix}") if several else file
 

@@ -184,6 +184,8 @@ class Follower:
             chunk = reader.take()
             if self.parts is not None:
                 self.parts.copy(chunk, reader.bytes)
+                if self.parts.complete:
+                    self.job.run.stop()
             if self.paused:
                 self.skipped += len(chunk)
             else:

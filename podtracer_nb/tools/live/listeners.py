@@ -136,11 +136,12 @@ class Listeners:
                 self._listeners.remove(listener)
                 self._lost += listener.dropped
 
-    def call(self, function: Callable[[pd.DataFrame], object]) -> None:
-        """Call a function with every chunk, in a thread of its own."""
+    def call(self, function: Callable[[pd.DataFrame], object], at_end: Callable[[], object] | None = None) -> None:
+        """Call a function with every chunk, in a thread of its own, and another one there after the last of them."""
         listener = Listener()
         self._add(listener)
-        thread = threading.Thread(target=self._serve, args=(listener, function), name="podtracer-chunks", daemon=True)
+        words = listener, function, at_end
+        thread = threading.Thread(target=self._serve, args=words, name="podtracer-chunks", daemon=True)
         self._threads.append(thread)
         self._of.append((function, listener))
         thread.start()
@@ -152,7 +153,12 @@ class Listeners:
             self._remove(each[1])
             each[1].close()
 
-    def _serve(self, listener: Listener, function: Callable[[pd.DataFrame], object]) -> None:
+    def _serve(
+        self,
+        listener: Listener,
+        function: Callable[[pd.DataFrame], object],
+        at_end: Callable[[], object] | None,
+    ) -> None:
         told = False
         while (chunk := listener.wait()) is not None:
             try:
@@ -160,10 +166,18 @@ class Listeners:
             except Exception as error:  # noqa: BLE001 - it is kept, told, and must not end the capture
                 if not told:
                     told = True
-                    self.errors.append(error)
-                    name = getattr(function, "__name__", repr(function))
-                    said = f"{type(error).__name__}: {error}"
-                    print(f"podtracer: {name} failed on a chunk of a live capture: {said}", file=sys.stderr)
+                    self._failed(function, error, "on a chunk")
+        if at_end is not None and self._closed:
+            try:
+                at_end()
+            except Exception as error:  # noqa: BLE001 - the same
+                self._failed(at_end, error, "at the end")
+
+    def _failed(self, function: object, error: Exception, where: str) -> None:
+        self.errors.append(error)
+        name = getattr(function, "__name__", repr(function))
+        said = f"{type(error).__name__}: {error}"
+        print(f"podtracer: {name} failed {where} of a live capture: {said}", file=sys.stderr)
 
     async def chunks(self) -> AsyncIterator[pd.DataFrame]:
         """Give every chunk to the running event loop, until the end."""

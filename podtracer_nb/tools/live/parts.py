@@ -1,4 +1,4 @@
-"""What becomes of the bytes of a live capture: rotating parts (tcpdump's -C and -W), and room given back on the disk.
+"""What becomes of the bytes of a live capture: rotating parts (tcpdump's -C, -G, -W), and room given back on the disk.
 
 A run writes one file that grows. Of a capture that keeps nothing, or keeps parts, only its end is needed: what was read
 is handed back to the file system (FALLOC_FL_PUNCH_HOLE, fallocate(2)), and the file occupies next to nothing.
@@ -9,13 +9,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 __all__ = ["Parts", "Rotation", "Spool"]
+
+Array = npt.NDArray[Any]
 
 _KEEP_SIZE, _PUNCH_HOLE = 1, 2  # linux/falloc.h
 _PUNCHED_AT_ONCE = 4 << 20
@@ -33,21 +38,45 @@ class Rotation:
     size
         When the part has more bytes than this: tcpdump's -C, which counts millions.
     count
-        How many parts there are before the first is written over: tcpdump's -W; None: there are ever more.
+        How many parts there are before the first is written over: tcpdump's -W; None: there are ever more. Without a
+        size it is how many there are at all: tcpdump's -W with -G.
+    seconds
+        When the part's first packet is so old: tcpdump's -G.
     """
 
-    size: int
+    size: int | None
     count: int | None = None
+    seconds: int | None = None
 
-    def path(self, base: Path, number: int) -> Path:
+    @property
+    def most(self) -> int | None:
+        """How many parts there are, after which the capture ends; None: there is no such number."""
+        return self.count if self.size is None else None
+
+    def path(self, base: Path, number: int, at: float | None = None) -> Path:
         """Return the name of a part, as tcpdump names it.
+
+        Parameters
+        ----------
+        base
+            What it is called after; of parts by time with the words of strftime(3), in this machine's time.
+        number
+            How many parts there were before it; of parts by time and size, since the time's.
+        at
+            When it was begun, in seconds since 1970.
 
         Examples
         --------
         >>> Rotation(10**6, 12).path(Path("web.pcap"), 13).name, Rotation(10**6).path(Path("web.pcap"), 0).name
         ('web.pcap01', 'web.pcap')
+        >>> Rotation(None, seconds=60).path(Path("web-%Y.pcap"), 3, 1.7e9).name
+        'web-2023.pcap'
         """
-        if self.count is None:
+        if self.seconds is not None and at is not None:
+            base = base.with_name(time.strftime(base.name, time.localtime(at)))
+        if self.size is None:
+            return base
+        if self.count is None or self.seconds is not None:
             return base if number == 0 else base.with_name(f"{base.name}{number}")
         return base.with_name(f"{base.name}{number % self.count:0{len(str(self.count - 1))}}")
 
@@ -106,6 +135,8 @@ class Parts:
     ----------
     paths
         Those that are there, the oldest first.
+    complete
+        Whether there are as many as there are to be: nothing is copied any more.
     """
 
     def __init__(self, source: Path, base: Path, rotation: Rotation) -> None:
@@ -114,6 +145,9 @@ class Parts:
         self._file = -1
         self._number = self._size = 0
         self._done = _HEADER
+        self._began: int | None = None  # nanoseconds: when the part's first packet came, or the one that began it
+        self._times = 1  # parts by time
+        self.complete = False
         self.paths: list[Path] = []
 
     def copy(self, chunk: pd.DataFrame | None, until: int) -> None:
@@ -122,30 +156,56 @@ class Parts:
         Parameters
         ----------
         chunk
-            These packets, for the places where one ends and the next begins; needed are `offset` and `caplen`.
+            These packets, for the places where one ends and the next begins, and for their times; needed are `offset`,
+            `caplen` and `time`.
         until
             Where the last of them ends.
         """
+        if self.complete:
+            return
         if self._file < 0:
             if until < _HEADER:
                 return
-            self._begin()
+            self._begin(time.time())
         if chunk is None or not len(chunk):
             return
         ends = chunk["offset"].to_numpy(np.int64) + chunk["caplen"].to_numpy(np.int64)
+        starts = np.append(self._done, ends[:-1])  # of the records
+        # A clock may be set back; a part that was begun is not ended twice by it.
+        times = np.maximum.accumulate(chunk["time"].array.asi8)
+        if self._began is None:
+            self._began = int(times[0])
         while self._done < until:
-            # A part is full when it is larger than it should be: what follows that packet begins the next one.
-            limit = self._done + self._rotation.size - self._size
-            place = int(np.searchsorted(ends, limit, side="right"))
-            stop = int(ends[place]) if place < len(ends) else until
+            stop, late = self._until(starts, ends, times, until)
             self._append(stop)
-            if self._size > self._rotation.size and self._done < until:
+            if late is not None:
+                if self._times == self._rotation.most:
+                    self.complete = True
+                    self.close_part()
+                    return
+                self._times += 1
+                self._number, self._began = 0, late
+                self._begin(late / 1e9)
+            elif self._rotation.size is not None and self._size > self._rotation.size and self._done < until:
                 self._number += 1
-                self._begin()
+                self._begin(self._began / 1e9)
 
-    def _begin(self) -> None:
+    def _until(self, starts: Array, ends: Array, times: Array, until: int) -> tuple[int, int | None]:
+        """Return where the part that is being written is full, and when the next one by time begins, if it does."""
+        stop, late = until, None
+        if self._rotation.size is not None:
+            # A part is full when it is larger than it should be: what follows that packet begins the next one.
+            place = int(np.searchsorted(ends, self._done + self._rotation.size - self._size, side="right"))
+            stop = int(ends[place]) if place < len(ends) else until
+        if self._rotation.seconds is not None and self._began is not None:
+            place = int(np.searchsorted(times, self._began + self._rotation.seconds * 10**9))
+            if place < len(ends) and self._done <= starts[place] < stop:
+                stop, late = int(starts[place]), int(times[place])
+        return stop, late
+
+    def _begin(self, at: float) -> None:
         self.close_part()
-        path = self._rotation.path(self._base, self._number)
+        path = self._rotation.path(self._base, self._number, at)
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         if path in self.paths:
             self.paths.remove(path)

@@ -71,6 +71,7 @@ class TestGrowing:
             shared_wire.ping(5)
             until(lambda: live.stats.packets == 10)
             assert len(live.read(columns=["time"])) == 10
+            until(lambda: len(live.df) == 10)  # a packet is counted a moment before it is in the window
             assert live.df.podtrace.packet(3).haslayer("ICMP")
 
     def test_its_frame_is_the_users_own(self, shared_wire):
@@ -451,6 +452,9 @@ class TestFiles:
             ({"rotate_count": 3}, "rotate_size"),
             ({"rotate_size": 0}, "greater than 0"),
             ({"rotate_size": 5, "keep": False}, "keep=False"),
+            ({"rotate_seconds": 0}, "greater than 0"),
+            ({"rotate_seconds": 5, "file": "x.pcap"}, "overwrite each other"),
+            ({"rotate_seconds": 5, "file": "x-%H%M.pcap"}, "overwrite each other"),
             ({"file": "x.pcap", "keep": False}, "keep=False"),
             ({"rotate_size": 5, "file": "x.pcapng"}, "pcap"),
             ({"engine": "turbine"}, "neither 'ring' nor 'tcpdump'"),
