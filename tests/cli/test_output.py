@@ -65,6 +65,20 @@ def test_a_bucket_takes_the_output_in_parts_and_has_all_of_it(server: s3.Server,
         assert s3.parts(each) > 1
 
 
+@needs("s3")
+def test_what_goes_to_a_bucket_is_not_held_in_memory(server: s3.Server, environment: dict[str, str]) -> None:
+    peaks = []
+    for count in (1_000, 30_000_000):
+        where = ("--pid", str(os.getpid()), "-f", "s3://captures/large")
+        program = os.posix_spawn(WORDS[0], [*WORDS, "seq", *where, "--", str(count)], environment)
+        _, status, used = os.wait4(program, 0)
+        assert status == 0
+        peaks.append(used.ru_maxrss * 1024)
+    largest = max(each.stat().st_size for each in server.objects("captures"))
+    assert largest > 250_000_000
+    assert peaks[1] - peaks[0] < 60_000_000
+
+
 @needs("s3", "tcpdump", "netns")
 @pytest.mark.skipif(os.geteuid() != 0, reason="captures on this machine's own interfaces")
 def test_a_capture_that_is_ended_is_whole_in_the_bucket(

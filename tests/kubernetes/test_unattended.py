@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
-from podtracer_nb import collected, execution, read_pcap
+from podtracer_nb import collected, execution, notebook, read_pcap
 from tests import s3
 from tests.cluster import layout
 from tests.cluster.fixtures import DEPLOY, Kubectl, free_namespace, wait_for
@@ -50,11 +52,17 @@ def kubeconfig(shop: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 @pytest.fixture
-def podtracer(kubeconfig: Path, image: str, tmp_path: Path) -> Podtracer:
-    """Return a function that runs `podtracer` outside the cluster, and fails the test if it fails."""
+def environment(kubeconfig: Path, image: str, tmp_path: Path) -> dict[str, str]:
+    """Who we are, outside the cluster."""
     environment = {**os.environ, "KUBECONFIG": str(kubeconfig), "PODTRACER_IMAGE": image}
     environment |= {"PODTRACER_RECORDINGS": str(tmp_path / "recordings"), "PODTRACER_STATE": str(tmp_path / "state")}
     environment.pop("PODTRACER_NODE_NAME", None)
+    return environment
+
+
+@pytest.fixture
+def podtracer(environment: dict[str, str]) -> Podtracer:
+    """Return a function that runs `podtracer` there, and fails the test if it fails."""
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
@@ -65,6 +73,15 @@ def podtracer(kubeconfig: Path, image: str, tmp_path: Path) -> Podtracer:
         return done
 
     return run
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Iterator[InteractiveShell]:
+    """IPython without a kernel, with the extension loaded."""
+    made = InteractiveShell(ipython_dir=str(tmp_path), config=Config(HistoryManager={"enabled": False}))
+    notebook.load(made)
+    yield made
+    notebook.unload(made)
 
 
 @pytest.fixture
@@ -288,3 +305,25 @@ def test_as_an_entry_point_it_does_what_the_original_does_for_an_operator(
     (name,) = collected(received)
     assert name == f"shop/{target['metadata']['name']}"
     assert (collected(received)[name].dport == 8080).any()
+
+
+def test_the_magic_makes_the_same_job_and_gives_a_table_of_it(
+    cluster: Kubectl, environment: dict[str, str], shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    shell.run_cell("made = %podtrace ip --pod deploy/client -n shop --job -- -4 addr").raise_error()
+    made = shell.user_ns["made"]
+    (job,) = jobs(cluster)
+    assert made.to_dict("records") == [
+        {
+            "kind": "job",
+            "name": job["metadata"]["name"],
+            "namespace": NAMESPACE,
+            "node": made.node[0],
+            "pods": made.pods[0],
+            "output": "its log",
+        }
+    ]
+    assert made.pods[0].startswith("shop/client-")
+    wait_for("the Job's end", lambda: ended(cluster, 1), 120)
