@@ -164,6 +164,8 @@ def test_taints_keep_no_tracer_away(outside: Kubectl, nodes: list[str]) -> None:
 
 @pytest.mark.parametrize("system", ["darwin", "win32"])
 def test_nothing_on_this_side_needs_linux(system: str, outside: Kubectl) -> None:
+    execution.delete_tracers()
+    wait_for("the end of this process's own tracers", lambda: none_left(outside))
     code = (
         "import json, podtracer_nb\n"
         "df = podtracer_nb.run('tcpdump', pod='deploy/web', namespace='shop', timer=4)\n"
