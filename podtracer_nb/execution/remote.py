@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from podtracer_nb import errors
-from podtracer_nb.errors import ClusterError, ExecutionError, PodtracerError
+from podtracer_nb.errors import ClusterError, ExecutionError, PodtracerError, PrivilegeError
 from podtracer_nb.execution import files, supervisor
 from podtracer_nb.execution.clock import measured
 from podtracer_nb.execution.feed import Failure, Feed, Status
@@ -165,7 +165,7 @@ class RemoteFeed(Feed):
 
     def _connection(self) -> dict[str, Any] | None:
         """Serve one connection; return the status, or None where it ended before there was one."""
-        with self._connect() as stream:
+        with self._reached() as stream:
             self.connections += 1
             if self._questions > 0:
                 self._ask_the_time(stream)  # before anything keeps the other side busy
@@ -193,6 +193,15 @@ class RemoteFeed(Feed):
 
     def _ask_the_time(self, stream: ExecStream) -> None:
         self._say(stream, {"ping": time.time_ns()})
+
+    def _reached(self) -> ExecStream:
+        try:
+            return self._connect()
+        except PrivilegeError as error:
+            if self.started is None:
+                raise
+            # We had the right: an API server that has just been started knows nobody's for a moment.
+            raise ClusterError(str(error)) from error
 
     def _ping(self, stream: ExecStream, done: threading.Event) -> None:
         # The API server may keep a connection open whose other end, with its pod, is no more.
