@@ -115,8 +115,8 @@ def notebook(page: Page, lab: Lab, request: pytest.FixtureRequest) -> Callable[.
     return opened
 
 
-#: Notebook 7's own, told by the page when its parts come up in an order it did not expect: it looks for shortcuts before
-#: they are loaded (jupyter/notebook#7862), and opens a path before its file browser knows that command.
+#: Notebook 7's own, where its parts come up in an order that it did not expect: it looks for shortcuts before they are
+#: loaded (jupyter/notebook#7862), and opens a path before its file browser knows that command.
 _NOTEBOOK_7 = ("reading 'schema'", "Command 'filebrowser:open-path' not registered.")
 
 
