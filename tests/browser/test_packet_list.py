@@ -268,3 +268,21 @@ def test_light_dark_and_forced_colours_change_its_page_and_its_text(notebook):
     made.page.emulate_media(forced_colors="active")
     first.evaluate("(row) => row.setAttribute('aria-selected', 'true')")
     assert contrast() > 4.5
+
+
+def test_a_selected_packet_stays_marked_where_a_filter_puts_it(notebook):
+    made = notebook(READ, BROWSE)
+    packets = made.list
+    shown(packets, ALL)
+    row = int(made.ask("print((df.proto == 'ARP').to_numpy().nonzero()[0][2])"))
+    made.ask(f"packets.query = 'frame <= {row + 3}'")
+    shown(packets, f"{row + 3:,} of 20,000 packets")
+    packets.locator("[role=grid]").evaluate("grid => grid.scrollTop = grid.scrollHeight")
+    packets.get_by_role("gridcell", name=str(row + 1), exact=True).click()
+    made.answers("print(packets.selected.index.tolist())", f"[{row + 1}]")
+    packets.get_by_role("combobox").fill("proto == 'ARP'")
+    packets.get_by_role("combobox").press("Enter")
+    expect(packets.locator(".podtracer-status")).not_to_have_text(f"{row + 3:,} of 20,000 packets")
+    expect(rows(packets).nth(2)).to_have_attribute("aria-selected", "true")
+    expect(rows(packets).nth(2)).to_contain_text(str(row + 1))
+    made.answers("print(packets.selected.index.tolist())", f"[{row + 1}]")

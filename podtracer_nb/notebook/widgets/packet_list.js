@@ -153,6 +153,7 @@ class PacketList {
 
   adopt() {
     const before = this.state;
+    if (before) this.scrolled(); // what the browser has not told of yet is among the rows as they were
     this.state = this.model.get("_state");
     const { rows, total, query, sort, columns, named, packets, stale, generation } = this.state;
     if (!before || before.generation !== generation) this.pages.clear();
@@ -172,6 +173,7 @@ class PacketList {
     this.drawHead(sort);
     this.pool.forEach((line) => (line.shown = null));
     if (!packets) this.details.element.hidden = true;
+    this.selectedElsewhere(); // it came before the rows that it is among
     this.place();
     this.later();
   }

@@ -257,6 +257,8 @@ class PacketList(anywidget.AnyWidget):
 
     def _tell(self) -> None:
         self._state = self._told()
+        # What is selected is so among these rows, too.
+        self._selection = {**self._selection, "generation": self._generation}
 
     def _stale(self) -> bool:
         return packet_rows.signature(self._original) != self._signature
