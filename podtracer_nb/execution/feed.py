@@ -136,6 +136,7 @@ class SupervisedFeed(Feed):
         self._control: int | None = fds["control"]
         self._process, self._keep = process, keep
         self._patience = _PATIENCE if patience is None else patience
+        self._takes_back = patience is not None
         threading.Thread(target=self._listen, args=(fds["events"],), name="podtracer-run", daemon=True).start()
 
     def order(self, order: bytes) -> None:
@@ -208,8 +209,11 @@ class SupervisedFeed(Feed):
             left = [process.pid for process in supervisor.processes() if process.session == self._process.pid]
             if not left:
                 return
-            for pid in left if waited == 0.0 or waited >= self._patience else ():
+            late = waited >= self._patience
+            if self._takes_back and not late:
+                left = [pid for pid in left if pid == self.pid]  # and not the program with which it takes back
+            for pid in left if waited == 0.0 or late else ():
                 with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL if waited >= self._patience else signal.SIGINT)
+                    os.kill(pid, signal.SIGKILL if late else signal.SIGINT)
             pause.wait(_RECHECK)
             waited += _RECHECK

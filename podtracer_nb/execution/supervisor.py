@@ -451,7 +451,10 @@ class Supervisor:
         if number == signal.SIGKILL:
             self.killed_at = self.killed_at or time.monotonic()
         remaining = self._remaining()
-        if self.spec["forks"] and number != signal.SIGKILL and len(remaining) > 1:
+        if self.spec["patience"] is not None and number != signal.SIGKILL:
+            # It takes something back at its end, by a program of its own, which is not to be stopped.
+            remaining = [process for process in remaining if process.pid == self.leader]
+        elif self.spec["forks"] and number != signal.SIGKILL and len(remaining) > 1:
             # nsenter waits for its child without handling signals: left alone it hands on the child's end as its own.
             remaining = [process for process in remaining if process.pid != self.leader]
         elif number != signal.SIGKILL and any(process.group == self.leader for process in remaining):
@@ -590,7 +593,10 @@ def main() -> None:
     except BaseException:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             # Without us it takes back what it has to.
-            os.killpg(supervisor.leader, signal.SIGKILL if spec["patience"] is None else signal.SIGINT)
+            if spec["patience"] is None:
+                os.killpg(supervisor.leader, signal.SIGKILL)
+            else:
+                os.kill(supervisor.leader, signal.SIGINT)
         raise
     os._exit(0)  # all is written and closed: an orderly end of the interpreter would only take time
 

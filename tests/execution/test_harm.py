@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pytest
 
 from podtracer_nb import targets
 from podtracer_nb.errors import ExecutionError
-from podtracer_nb.execution import start
+from podtracer_nb.execution import Limits, start
 from tests.execution.test_run import TCPDUMP, packets
 from tests.machine import needs
 from tests.targets.namespaces import Holder, alive, children, until
@@ -131,6 +132,39 @@ def test_when_the_supervisor_is_killed_the_tool_ends_and_the_recording_is_named(
             run.wait()
         assert not alive(run.pid)
     assert json.loads(Path(f"{recording}.json").read_text())["reason"] == "lost"
+
+
+TAKES_BACK = """
+import os, pathlib, signal, subprocess, sys, time
+told = pathlib.Path(sys.argv[1])
+struck = "import pathlib, signal, sys; signal.signal(signal.SIGINT, lambda *_: pathlib.Path(sys.argv[1]).touch());"
+inner = subprocess.Popen([sys.executable, "-c", struck + "print(flush=True)\\nwhile True: signal.pause()",
+                          str(told / "struck")], stdout=subprocess.PIPE)
+inner.stdout.readline()
+def end(*_):
+    time.sleep(0.5)
+    inner.kill()
+    (told / "asked").touch()
+    os._exit(0)
+signal.signal(signal.SIGINT, end)
+print("begun", flush=True)
+while True: signal.pause()
+"""
+
+
+def test_what_takes_back_is_asked_and_the_program_it_does_that_with_is_not(
+    pin: targets.Pin, recording: Path, tmp_path: Path
+) -> None:
+    words = [sys.executable, "-c", TAKES_BACK, str(tmp_path)]
+    with start(pin, words, recording=recording, limits=Limits(patience=10)) as run:
+        assert run.stdout.read(6) == b"begun\n"
+        assert run.pid is not None
+        (supervisor,) = (pid for pid in children(os.getpid()) if run.pid in children(pid))
+        os.kill(supervisor, signal.SIGKILL)
+        with pytest.raises(ExecutionError):
+            run.wait()
+    assert (tmp_path / "asked").exists()
+    assert not (tmp_path / "struck").exists()
 
 
 FILL_THE_DISK = """
