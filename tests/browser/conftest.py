@@ -115,14 +115,14 @@ def notebook(page: Page, lab: Lab, request: pytest.FixtureRequest) -> Callable[.
     return opened
 
 
-#: Notebook 7's own, where its parts come up in an order that it did not expect: it looks for shortcuts before they are
-#: loaded (jupyter/notebook#7862), and opens a path before its file browser knows that command.
-_NOTEBOOK_7 = ("reading 'schema'", "Command 'filebrowser:open-path' not registered.")
-
-
 def _known(error: Error) -> bool:
-    """Tell whether an error of the page is one of these, out of Notebook 7's own files."""
-    return any(said in error.message for said in _NOTEBOOK_7) and "/static/notebook/" in (error.stack or "")
+    """Tell whether this is Notebook 7's own, where its parts come up in an order that it did not expect.
+
+    It looks for shortcuts before they are loaded (jupyter/notebook#7862), and opens a path before its file browser knows
+    that command, which nothing of ours asks for.
+    """
+    shortcuts = "reading 'schema'" in error.message and "/static/notebook/notebook_core." in (error.stack or "")
+    return shortcuts or error.message == "Command 'filebrowser:open-path' not registered."
 
 
 def _own(url: str) -> bool:
