@@ -118,8 +118,8 @@ def notebook(page: Page, lab: Lab, request: pytest.FixtureRequest) -> Callable[.
 def _known(error: Error) -> bool:
     """Tell whether this is Notebook 7's own, where its parts come up in an order that it did not expect.
 
-    It looks for shortcuts before they are loaded (jupyter/notebook#7862), and opens a path before its file browser knows
-    that command, which nothing of ours asks for.
+    It looks for shortcuts before they are loaded (jupyter/notebook#7862), and opens a path before its file browser
+    knows that command, which nothing of ours asks for.
     """
     shortcuts = "reading 'schema'" in error.message and "/static/notebook/notebook_core." in (error.stack or "")
     return shortcuts or error.message == "Command 'filebrowser:open-path' not registered."
