@@ -250,5 +250,6 @@ def shop(kubectl: Kubectl, nodes: list[str], tmp_path_factory: pytest.TempPathFa
 
 
 def web_pods(kubectl: Kubectl) -> list[Any]:
-    """Return the sample's web pods."""
-    return list(kubectl.json("--namespace", "shop", "get", "pods", "--selector=app=web")["items"])
+    """Return the sample's web pods, but for those that are on their way out."""
+    listed = kubectl.json("--namespace", "shop", "get", "pods", "--selector=app=web")["items"]
+    return [each for each in listed if "deletionTimestamp" not in each["metadata"]]
