@@ -16,7 +16,7 @@ from podtracer_nb import execution
 from podtracer_nb.errors import InputError, PrivilegeError
 from tests.cluster.fixtures import DEPLOY, Kubectl, free_namespace, wait_for, web_pods
 from tests.kubernetes.test_elsewhere import environment, kubeconfig, outside
-from tests.machine import cluster_kubeconfig, needs
+from tests.machine import needs
 
 __all__ = ["environment", "kubeconfig", "outside"]  # fixtures
 
@@ -91,7 +91,8 @@ def test_without_the_right_it_says_which(outside: Kubectl) -> None:
 
 
 def test_pod_security_is_told_with_its_rule(outside: Kubectl, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", cluster_kubeconfig())  # the administrator may, and the namespace is restricted
+    # The administrator may, and the namespace is restricted.
+    monkeypatch.setenv("KUBECONFIG", outside.environment["KUBECONFIG"])
     name = web_pods(outside)[0]["metadata"]["name"]
     with pytest.raises(PrivilegeError, match=r"namespace shop's PodSecurity level forbids .*NET_RAW"):
         podtracer_nb.run("ss", pod=name, namespace="shop", via="debug")
