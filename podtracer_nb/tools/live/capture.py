@@ -214,8 +214,8 @@ class LiveCapture:
         return LiveStats(
             state=self.state,
             seconds=self._seconds if self._seconds is not None else time.monotonic() - self._began,
-            packets=sum(each.reader.walked for each in followers),
-            bytes=sum(each.reader.bytes for each in followers),
+            packets=sum(each.packets for each in followers),
+            bytes=sum(each.bytes for each in followers),
             rate=sum(rate for rate, _ in rates),
             byte_rate=sum(rate for _, rate in rates),
             dropped_by_kernel=sum(known) if known else None,

@@ -70,6 +70,8 @@ class Follower:
     ----------
     window
         The last packets.
+    packets, bytes
+        What was seen and is in the window, or was skipped: never ahead of either, whoever looks and whenever.
     lag
         Seconds between the oldest packet of the last chunk being captured and its being in the window.
     skipped
@@ -101,6 +103,7 @@ class Follower:
         self.spool: Spool | None = None
         self.paused = False
         self.lag: float | None = None
+        self.packets = self.bytes = 0
         self.skipped = 0
         self.version = 0
         self.provenance: dict[str, Any] | None = None
@@ -208,7 +211,8 @@ class Follower:
         return chunk.drop(columns=self._hidden) if self._hidden else chunk
 
     def _count(self, now: float) -> None:
-        self._moments.append(_Moment(now, self.reader.walked, self.reader.bytes))
+        self.packets, self.bytes = self.reader.walked, self.reader.bytes
+        self._moments.append(_Moment(now, self.packets, self.bytes))
         while now - self._moments[0].at > _RATE_SECONDS:
             self._moments.popleft()
 

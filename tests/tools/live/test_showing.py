@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from threading import Thread
 from xml.etree import ElementTree
 
 import podtracer_nb
@@ -32,6 +33,19 @@ def test_while_it_runs_and_when_it_was_stopped(shared_wire):
     assert said["state"] == "ended" and "rate" not in said
     assert said["dropped by the kernel"] == "0"
     assert live._repr_mimebundle_()["text/plain"] == repr(live)
+
+
+def test_what_is_counted_is_in_the_window_already(shared_wire):
+    with podtracer_nb.capture(pid=shared_wire.far.pid, interface="eth0", filter="icmp", keep=False) as live:
+        pings = Thread(target=shared_wire.ping, args=(8,))
+        pings.start()
+        counted = 0
+        while counted < 16:
+            stats = live.stats
+            counted = stats.packets
+            assert counted <= stats.window
+            assert not counted or stats.lag is not None
+        pings.join()
 
 
 def test_why_it_ended(shared_wire):
