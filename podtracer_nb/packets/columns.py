@@ -4,7 +4,8 @@ All columns lie in one anonymous mapping, one after the other: no column's round
 the whole with huge pages. What is mapped beyond the rows in use costs address space only. Growing copies column by
 column and hands the old pages back on the way, so that old and new are never both there in full.
 
-`caplen` has no memory of its own until a packet is cut: up to then it is `length`.
+`caplen` has no memory of its own until a packet is cut: up to then it is `length`. Columns that are there together or
+not at all have one mask.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from podtracer_nb.packets.dictionaries import DICTIONARY_OF, OPEN_VOCABULARIES, 
 from podtracer_nb.packets.schema import COLUMNS, LAYERS, Column
 from podtracer_nb.packets.source import anonymous
 
-__all__ = ["BYTES_PER_ROW", "HEXADECIMAL", "ColumnMemory"]
+__all__ = ["BYTES_PER_ROW", "HEXADECIMAL", "MASK_OF", "ColumnMemory"]
 
 Array = np.ndarray[Any, Any]
 
@@ -39,27 +40,26 @@ _STORAGE = {
 }
 _MASKED = frozenset({"UInt32", "UInt16", "UInt8", "boolean"})
 
-# Columns that are there together or not at all: the loop writes the mask of the one named here only. pandas writes into
-# a mask when a value is assigned, so each column of a frame has its own all the same.
 _BY_NAME = {entry.name: entry for entry in COLUMNS}
-_LEADER = {
+# Columns that are there together or not at all have one mask, that of the column named here.
+MASK_OF = {
     "dport": "sport",
+    "ip_ttl": "ip_version",
+    "tcp_ack": "tcp_seq",
+    "tcp_window": "tcp_seq",
     "tcp_tsecr": "tcp_tsval",
     "tcp_sack_right": "tcp_sack_left",
     "icmp_code": "icmp_type",
     "inner_dport": "inner_sport",
     "dns_response": "dns_id",
 }
-# Of others the loop writes no mask at all: no IP version and no EtherType is 0, only IPv4 has an identification, and
-# what has TCP flags has a sequence number.
+# Some masks the loop does not write: no IP version and no EtherType is 0, only IPv4 has an identification, and what has
+# TCP flags has a sequence number.
 _TOLD: dict[str, tuple[str, Callable[[Array, Array], object]]] = {
     "ethertype": ("ethertype", lambda values, out: np.equal(values, 0, out=out)),
     "ip_version": ("ip_version", lambda values, out: np.equal(values, 0, out=out)),
-    "ip_ttl": ("ip_version", lambda values, out: np.equal(values, 0, out=out)),
     "ip_id": ("ip_version", lambda values, out: np.not_equal(values, 4, out=out)),
     "tcp_seq": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
-    "tcp_ack": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
-    "tcp_window": ("tcp_flags", lambda codes, out: np.less(codes, 0, out=out)),
 }
 
 # Columns that are there together or not at all: where none of them is wanted, the loop passes over what they need. Why
@@ -92,10 +92,11 @@ _TEXT_TABLE = "texts"
 
 
 def _parts(entry: Column) -> list[tuple[str, np.dtype[Any]]]:
-    """Return what a column takes of a row: its values, and the mask of a nullable one."""
+    """Return what a column takes of a row: its values, and the mask of a nullable one that has its own."""
     if entry.dtype != "category":
-        parts = [(entry.name, np.dtype(_STORAGE[entry.dtype]))]
-        return [*parts, (entry.name + "_mask", np.dtype("u1"))] if entry.dtype in _MASKED else parts
+        values = (entry.name, np.dtype(_STORAGE[entry.dtype]))
+        masked = entry.dtype in _MASKED and entry.name not in MASK_OF
+        return [values, (entry.name + "_mask", np.dtype("u1"))] if masked else [values]
     if entry.name in _OPTIONAL:
         return [(entry.name, np.dtype("i4" if entry.name in DICTIONARY_OF else "i2"))]
     return [(entry.name, np.dtype("i2" if entry.name in _TWO_BYTES else "i1"))]
@@ -105,7 +106,7 @@ def _needed(columns: Sequence[Column]) -> list[Column]:
     """Return the columns to be kept: those asked for, those that tell their masks, and the rest of their layers."""
     names = {entry.name for entry in columns}
     layers = {_OPTIONAL[name] for name in names if name in _OPTIONAL}
-    names |= {_LEADER[name] for name in names if name in _LEADER}
+    names |= {MASK_OF[name] for name in names if name in MASK_OF}
     names |= {_TOLD[name][0] for name in names if name in _TOLD}
     names |= {"length"} if "caplen" in names else set()
     if "dns" in layers:
@@ -322,6 +323,8 @@ class ColumnMemory:
     def arrays(self, start: int, stop: int, copy: bool) -> dict[str, Any]:
         """Return rows `start` to `stop` as what a frame is made of; without `caplen` where that is `length` again.
 
+        Columns of `MASK_OF` have the mask of another: a frame made of them needs `copy_on_write.one_mask`.
+
         Parameters
         ----------
         start, stop
@@ -331,7 +334,12 @@ class ColumnMemory:
         """
         result: dict[str, Any] = {}
         # All masks first: handing categories over may narrow the codes that tell some of them.
-        masks = {entry.name: self._mask(entry.name, start, stop) for entry in self._columns if entry.dtype in _MASKED}
+        masks = {
+            owner: self._mask(owner, start, stop)
+            for owner in {MASK_OF.get(entry.name, entry.name) for entry in self._columns if entry.dtype in _MASKED}
+        }
+        if copy:
+            masks = {owner: mask.copy() for owner, mask in masks.items()}
         for entry in self._columns:
             name = entry.name
             if name == "caplen" and "length" in result and self._caplen is None:
@@ -345,7 +353,7 @@ class ColumnMemory:
             if entry.dtype not in _MASKED:
                 result[name] = pd.array(values, dtype=entry.dtype, copy=False) if name == "time" else values
                 continue
-            mask = masks[name].copy() if copy else masks[name]
+            mask = masks[MASK_OF.get(name, name)].view()  # an object of its own: pickle would keep one object one
             if entry.dtype == "boolean":
                 result[name] = pd.arrays.BooleanArray(values.view(np.bool_), mask, copy=False)
             else:
@@ -367,10 +375,9 @@ class ColumnMemory:
         return self._wide.get(name, self._fields[name])
 
     def _mask(self, name: str, start: int, stop: int) -> Array:
+        name = MASK_OF.get(name, name)
         mask = self._fields[name + "_mask"][start:stop].view(np.bool_)
-        if name in _LEADER:
-            mask[:] = self._fields[_LEADER[name] + "_mask"][start:stop].view(np.bool_)
-        elif name in _TOLD:
+        if name in _TOLD:
             other, tell = _TOLD[name]
             tell(self._values(other)[start:stop], mask)
         return mask

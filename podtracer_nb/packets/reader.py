@@ -11,6 +11,8 @@ import pandas as pd
 
 from podtracer_nb.packets import _dissect, schema
 from podtracer_nb.packets.capture_format import FormatError, InterpretedWarning
+from podtracer_nb.packets.columns import MASK_OF
+from podtracer_nb.packets.copy_on_write import one_mask
 from podtracer_nb.packets.packet_bytes import locate, raw
 from podtracer_nb.packets.pcapng import PcapngFormat
 from podtracer_nb.packets.row_groups import RowGroups
@@ -213,6 +215,7 @@ class Reader(Walk):
         if self._selection:
             index = pd.Index(self._memory.numbers(start, stop).copy(), name=INDEX)
         frame = pd.DataFrame(self._memory.arrays(start, stop, copy), index=index, copy=False)
+        one_mask(frame, MASK_OF)
         names = [entry.name for entry in self._stored]
         if "caplen" in names and "caplen" not in frame.columns:
             # Under copy-on-write both columns are the same memory, until someone writes to one of them.

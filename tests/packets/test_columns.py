@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from podtracer_nb.packets import schema
-from podtracer_nb.packets.columns import ColumnMemory
+from podtracer_nb.packets import copy_on_write, schema
+from podtracer_nb.packets.columns import MASK_OF, ColumnMemory
 from tests.packets.captures import LAYERED, SEEDS, capture, record
 from tests.packets.test_two_threads import raw_ip
 
@@ -72,3 +74,87 @@ def test_the_two_lengths_are_one_memory_until_one_is_written(read: Read) -> None
     assert frame["caplen"].tolist() == [size] * 3
     frame.loc[2, "caplen"] = 8
     assert (frame.loc[2, "length"], frame.loc[2, "caplen"]) == (size, 8)
+
+
+def pickle_and_back(frame: pd.DataFrame) -> pd.DataFrame:
+    result: pd.DataFrame = pickle.loads(pickle.dumps(frame))
+    return result
+
+
+def there(frame: pd.DataFrame, name: str) -> int:
+    return int(frame[name].notna().argmax())
+
+
+def clear(frame: pd.DataFrame, name: str) -> None:
+    frame.loc[frame.index[there(frame, name)], name] = pd.NA
+
+
+def clear_where(frame: pd.DataFrame, name: str) -> None:
+    frame.loc[frame["length"] > 0, name] = pd.NA
+
+
+def clear_by_position(frame: pd.DataFrame, name: str) -> None:
+    frame.iloc[there(frame, name), frame.columns.get_loc(name)] = pd.NA
+
+
+def clear_all(frame: pd.DataFrame, name: str) -> None:
+    frame[[name]] = frame[[name]].where(frame["length"] < 0)
+
+
+def fill(frame: pd.DataFrame, name: str) -> None:
+    frame.fillna({name: frame[name].dropna().iloc[0]}, inplace=True)
+
+
+def set_each(frame: pd.DataFrame, name: str) -> None:
+    value = frame[name].dropna().iloc[0]
+    for row in frame.index:
+        frame.at[row, name] = value
+
+
+@pytest.mark.parametrize("write", [clear, clear_where, clear_by_position, clear_all, fill, set_each])
+@pytest.mark.parametrize("name", sorted({*MASK_OF, *MASK_OF.values()}))
+def test_columns_with_one_mask_are_written_one_by_one(read: Read, name: str, write: Callable[..., None]) -> None:
+    before = read(CAPTURES["EN10MB"], layers=["tunnel"])
+    frame = read(CAPTURES["EN10MB"], layers=["tunnel"])
+    write(frame, name)
+    assert not frame[name].equals(before[name])
+    for other in frame.columns.drop(name):
+        pd.testing.assert_series_equal(frame[other], before[other])
+
+
+@pytest.mark.parametrize("copied", [pickle_and_back, copy.copy, copy.deepcopy, lambda frame: frame[:]])
+def test_copies_of_a_frame_are_written_column_by_column_too(read: Read, copied: Callable[..., pd.DataFrame]) -> None:
+    before = read(CAPTURES["EN10MB"])
+    frame = read(CAPTURES["EN10MB"])
+    other = copied(frame)
+    taken = other["sport"]
+    taken.iloc[:] = pd.NA
+    clear_where(other, "dport")
+    assert other["dport"].isna().all()
+    for name in before.columns.drop("dport"):
+        pd.testing.assert_series_equal(other[name], before[name])
+    pd.testing.assert_frame_equal(frame, before)
+
+
+def test_a_column_outlives_the_one_that_had_its_mask(read: Read) -> None:
+    before = read(CAPTURES["layers"])
+    frame = read(CAPTURES["layers"])
+    taken = frame.pop("dport")
+    clear_where(frame, "sport")
+    pd.testing.assert_series_equal(taken, before["dport"])
+
+
+def test_masks_are_kept_once_and_apart_where_pandas_cannot_count_them_together(
+    read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = CAPTURES["EN10MB"]
+    before = read(data)
+    assert np.shares_memory(before["sport"].array._mask, before["dport"].array._mask)
+
+    def cannot(frame: pd.DataFrame, names: list[str]) -> None:
+        raise AttributeError(names)
+
+    monkeypatch.setattr(copy_on_write, "_count_as_one", cannot)
+    frame = read(data)
+    assert not np.shares_memory(frame["sport"].array._mask, frame["dport"].array._mask)
+    pd.testing.assert_frame_equal(frame, before)
