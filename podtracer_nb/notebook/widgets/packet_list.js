@@ -96,7 +96,7 @@ class PacketList {
     this.error = make("div", { class: "podtracer-error", id: `${this.id}-error`, role: "alert", hidden: true });
     this.clear = make("button", { type: "button", "aria-label": "Show all rows", onclick: () => this.filter("") }, "✕");
     this.choose = make("button", { type: "button", "aria-expanded": "false", "aria-controls": `${this.id}-columns`, onclick: () => this.showColumns() }, "Columns");
-    this.named = make("input", { type: "checkbox", onchange: () => this.ask("names", { on: this.named.checked }) });
+    this.named = make("input", { type: "checkbox", onchange: () => this.name() });
     this.namedLabel = make("label", { hidden: true }, this.named, " names");
     this.status = make("span", { class: "podtracer-status", role: "status" });
     this.columns = make("div", { class: "podtracer-columns", id: `${this.id}-columns`, role: "group", "aria-label": "Columns", hidden: true });
@@ -162,7 +162,7 @@ class PacketList {
     if (before?.query !== query) this.refuse("");
     this.clear.hidden = !query;
     this.namedLabel.hidden = named === null;
-    this.named.checked = Boolean(named);
+    if (!this.naming) this.named.checked = Boolean(named);
     this.stale.hidden = !stale;
     this.names = columns;
     this.column = Math.min(this.column, Math.max(0, columns.length - 1));
@@ -422,6 +422,15 @@ class PacketList {
     const now = this.sorting ?? this.state.sort; // a second click may come before the answer to the first
     this.sorting = now === by ? `-${by}` : now === `-${by}` ? "" : by;
     this.ask("sort", { sort: this.sorting }).then(() => (this.sorting = undefined));
+  }
+
+  name() {
+    const question = (this.naming = {}); // what Python tells before it has answered is of before the click
+    this.ask("names", { on: this.named.checked }).then(() => {
+      if (question !== this.naming) return;
+      this.naming = undefined;
+      this.named.checked = Boolean(this.state.named);
+    });
   }
 
   follow() {

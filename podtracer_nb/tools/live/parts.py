@@ -163,11 +163,12 @@ class Parts:
         """
         if self.complete:
             return
-        if self._file < 0:
-            if until < _HEADER:
-                return
-            self._begin(time.time())
-        if chunk is None or not len(chunk):
+        if chunk is not None and not len(chunk):
+            chunk = None
+        # By time a part is called after its first packet: the clock of now may be in the second of the next part.
+        if self._file < 0 and until >= _HEADER and not (chunk is None and self._rotation.seconds):
+            self._begin(time.time() if chunk is None else chunk["time"].array.asi8[0] / 1e9)
+        if chunk is None or self._file < 0:
             return
         ends = chunk["offset"].to_numpy(np.int64) + chunk["caplen"].to_numpy(np.int64)
         starts = np.append(self._done, ends[:-1])  # of the records
@@ -233,7 +234,9 @@ class Parts:
             self._file = -1
 
     def close(self) -> None:
-        """Close all files."""
+        """Close all files; a capture without a packet is a file all the same, as soon as it has a header."""
+        if not self.paths and os.fstat(self._source).st_size >= _HEADER:
+            self._begin(time.time())
         self.close_part()
         with contextlib.suppress(OSError):
             os.close(self._source)

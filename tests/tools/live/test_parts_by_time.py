@@ -27,6 +27,7 @@ def written(tmp_path: Path, rotation: Rotation, seconds: list[float], chunks: in
     frame = packets.read(source)
     assert len(frame) == len(seconds)
     parts = Parts(source, tmp_path / "x-%s.pcap", rotation)
+    parts.copy(None, len(header()))  # as a capture is seen before its first packet
     for rows in np.array_split(np.arange(len(frame)), chunks):
         chunk = frame.iloc[rows]
         if len(chunk):
@@ -44,6 +45,7 @@ def test_another_file_begins_with_the_first_packet_so_many_seconds_later(tmp_pat
     parts = written(tmp_path, Rotation(None, seconds=10), [0, 1, 9.9, 10, 11, 25, 34.9, 35], chunks)
     assert lengths(parts) == [3, 2, 2, 1]
     assert [path.name for path in parts.paths[1:]] == [f"x-{BEGAN + each}.pcap" for each in (10, 25, 35)]
+    assert parts.paths[0].name == f"x-{BEGAN}.pcap", "not after the moment at which the header was seen"
     whole = pd.concat([packets.read(path) for path in parts.paths])
     assert whole["time"].is_monotonic_increasing and len(whole) == 8
 
@@ -59,6 +61,10 @@ def test_by_time_and_size_the_files_of_one_time_are_counted(tmp_path, chunks):
 def test_with_a_count_there_are_so_many_and_no_more(tmp_path, chunks):
     parts = written(tmp_path, Rotation(None, 2, 10), [0, 5, 10, 15, 20, 30, 40], chunks)
     assert lengths(parts) == [2, 2] and parts.complete
+
+
+def test_a_capture_without_a_packet_is_a_file(tmp_path):
+    assert lengths(written(tmp_path, Rotation(None, seconds=10), [])) == [0]
 
 
 def test_a_clock_that_goes_back_ends_no_file(tmp_path):
