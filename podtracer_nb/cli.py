@@ -75,7 +75,7 @@ def _carry_out(request: options.Request) -> int:
         case options.VersionRequest():
             _version()
         case options.RunRequest(job=True):
-            _unattended(request)
+            return _unattended(request)
         case options.RunRequest(for_=None):
             return _run(request)
         case options.RunRequest() | options.ImpairRequest():
@@ -232,7 +232,7 @@ def _to_parquet(request: options.ReadRequest) -> int:
     return 128 + signal.SIGINT if written.interrupted else 0
 
 
-def _unattended(request: options.RunRequest) -> None:
+def _unattended(request: options.RunRequest) -> int:
     from podtracer_nb.tools import unattended
 
     if request.out is not None and not request.dry_run:
@@ -240,8 +240,10 @@ def _unattended(request: options.RunRequest) -> None:
     made = unattended.made(str(request.tool), options.unattended_words(request), **request.unattended_keywords())
     if request.dry_run:
         print(unattended.manifests(made, request.out or "yaml"))
-    else:
-        print("\n".join(line for each in made for line in each.lines()))
+        return 0
+    for each in made:
+        print("\n".join(each.lines()), file=sys.stderr if each.error else sys.stdout)
+    return _FAILED if any(each.error for each in made) else 0
 
 
 def _run(request: options.RunRequest) -> int:
