@@ -59,7 +59,7 @@ def _carry_out(request: options.Request) -> int:
         case options.VersionRequest():
             listing.version()
         case options.RunRequest(job=True):
-            running.run_unattended(request)
+            return running.run_unattended(request)
         case options.RunRequest(for_=None):
             return running.run(request)
         case options.RunRequest() | options.ImpairRequest():

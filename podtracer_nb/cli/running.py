@@ -150,8 +150,8 @@ def hold(request: options.RunRequest | options.ImpairRequest) -> int:
     return 0
 
 
-def run_unattended(request: options.RunRequest) -> None:
-    """Make a Job on each target's node that runs the tool, or print what would be made."""
+def run_unattended(request: options.RunRequest) -> int:
+    """Make a Job on each target's node that runs the tool, or print what would be made; return the exit status."""
     from podtracer_nb.tools import unattended
 
     if request.out is not None and not request.dry_run:
@@ -159,5 +159,7 @@ def run_unattended(request: options.RunRequest) -> None:
     made = unattended.made(str(request.tool), options.unattended_words(request), **request.unattended_keywords())
     if request.dry_run:
         print(unattended.manifests(made, request.out or "yaml"))
-    else:
-        print("\n".join(line for each in made for line in each.lines()))
+        return 0
+    for each in made:
+        print("\n".join(each.lines()), file=sys.stderr if each.error else sys.stdout)
+    return FAILED if any(each.error for each in made) else 0

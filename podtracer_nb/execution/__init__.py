@@ -16,7 +16,7 @@ from podtracer_nb.execution.recording import new_recording_path, recordings_dire
 from podtracer_nb.execution.remote import Elsewhere, start_remote
 from podtracer_nb.execution.run import Limits, Output, Run, Tail, search_path, start
 from podtracer_nb.execution.tracer import Placement, Tracer, delete_tracers, image_of, tracer_on, tracers
-from podtracer_nb.execution.unattended import MOUNTED, Destination, cron_job_manifest, job_manifest
+from podtracer_nb.execution.unattended import MOUNTED, Destination, cron_job_manifest, job_manifest, outlook
 
 __all__ = [
     "MOUNTED",
@@ -38,6 +38,7 @@ __all__ = [
     "image_of",
     "job_manifest",
     "new_recording_path",
+    "outlook",
     "recordings_directory",
     "search_path",
     "start",

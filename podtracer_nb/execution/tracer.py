@@ -25,7 +25,18 @@ from podtracer_nb.errors import ClusterError, InputError, PodtracerError, Privil
 from podtracer_nb.execution import connect
 from podtracer_nb.execution.stream import ExecStream
 
-__all__ = ["HOPELESS", "Placement", "Tracer", "delete_tracers", "image_of", "kept", "tracer_on", "tracers"]
+__all__ = [
+    "HOPELESS",
+    "POLL_SECONDS",
+    "Placement",
+    "Tracer",
+    "delete_tracers",
+    "forbidden",
+    "image_of",
+    "kept",
+    "tracer_on",
+    "tracers",
+]
 
 _LABEL = "app.kubernetes.io/name"
 _NAME = "podtracer-tracer"
@@ -34,7 +45,7 @@ _CONTAINER = "tracer"
 _CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_RAW", "SETUID", "SETGID")
 _START_SECONDS = 120.0
 _DEADLINE_SECONDS = 24 * 3600
-_POLL_SECONDS = 0.15
+POLL_SECONDS = 0.15
 HOPELESS = ("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "CreateContainerConfigError",
              "CreateContainerError", "RunContainerError", "CrashLoopBackOff")  # fmt: skip
 
@@ -282,9 +293,9 @@ def _running(cluster: Any, namespace: str, job: str, node: str, image: str) -> s
             why = _why(status) or why
             if status.get("phase") == "Failed" or any(word in why for word in HOPELESS):
                 raise ClusterError(f"the tracer pod on {node} does not start ({why}): image {image}")
-        if not (listed or {}).get("items"):
-            _forbidden(cluster, namespace, job)
-        pause.wait(_POLL_SECONDS)
+        if not (listed or {}).get("items") and (error := forbidden(cluster, namespace, job, "the tracer pod")):
+            raise error
+        pause.wait(POLL_SECONDS)
     raise ClusterError(f"the tracer pod on {node} did not start in {_START_SECONDS:.0f} s ({why}): image {image}")
 
 
@@ -296,8 +307,11 @@ def _why(status: dict[str, Any]) -> str:
     return f"{status.get('reason', '')}: {status.get('message', '')}".strip(": ")[:300]
 
 
-def _forbidden(cluster: Any, namespace: str, job: str) -> None:
-    """Raise where the Job's pod is not even made: PodSecurity or a quota; the Job's events say so."""
+def forbidden(cluster: Any, namespace: str, job: str, what: str) -> PrivilegeError | None:
+    """Return why a Job's pod is not even made, and what to do; None where the Job's events say nothing of it.
+
+    PodSecurity or a quota forbids it, or the account that it is to run as is not there. `what` names the pod.
+    """
     listed = cluster.read(f"/api/v1/namespaces/{namespace}/events", "events", namespace)
     for event in (listed or {}).get("items", ()):
         if event.get("involvedObject", {}).get("name") == job and event.get("reason") == "FailedCreate":
@@ -306,6 +320,9 @@ def _forbidden(cluster: Any, namespace: str, job: str) -> None:
                 hint = f"kubectl label namespace {namespace} pod-security.kubernetes.io/enforce=privileged --overwrite"
             elif "quota" in said:
                 hint = "raise the quota, or name another namespace with --tracer-namespace"
+            elif "service account" in said:
+                hint = "deploy/base/serviceaccount.yaml and rbac.yaml have it: apply them"
             else:
                 hint = "look at the namespace's policies"
-            raise PrivilegeError(f"the tracer pod may not be made in namespace {namespace} ({said}): {hint}")
+            return PrivilegeError(f"{what} may not be made in namespace {namespace} ({said}): {hint}")
+    return None

@@ -9,13 +9,16 @@ from __future__ import annotations
 import copy
 import re
 import secrets
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from podtracer_nb.execution.tracer import Placement, node_job
+from podtracer_nb.errors import PodtracerError, PrivilegeError
+from podtracer_nb.execution.tracer import POLL_SECONDS, Placement, forbidden, node_job
 
-__all__ = ["MOUNTED", "Destination", "cron_job_manifest", "job_manifest"]
+__all__ = ["MOUNTED", "Destination", "cron_job_manifest", "job_manifest", "outlook"]
 
 #: Where a Job's pod has the claim that its output goes to.
 MOUNTED = "/output"
@@ -184,3 +187,43 @@ def cron_job_manifest(tool: str, words: Sequence[str], *, schedule: str, namespa
             "jobTemplate": {"metadata": {"labels": named["labels"]}, "spec": job},
         },
     }
+
+
+def outlook(cluster: Any, job: Mapping[str, Any], until: float) -> PrivilegeError | str:
+    """Look what becomes of a Job that has just been made, until a moment of the monotonic clock at the latest.
+
+    Parameters
+    ----------
+    cluster
+        Where it is.
+    job
+        As the API server returned it.
+    until
+        It is over before: when the pod has its node, or cannot have one now, or may not be made.
+
+    Returns
+    -------
+    PrivilegeError or str
+        Why its pod will never be made; or what it waits for, empty where its pod is on a node.
+    """
+    name, namespace = job["metadata"]["name"], job["metadata"]["namespace"]
+    if job["spec"].get("suspend"):
+        return "it is suspended, by whatever admits Jobs here: kubectl get workloads, where that is Kueue"
+    pause = threading.Event()
+    try:
+        while True:
+            path = f"/api/v1/namespaces/{namespace}/pods"
+            pods = (cluster.read(path, "pods", namespace, f"job-name={name}") or {}).get("items", ())
+            for pod in pods:
+                if pod["spec"].get("nodeName"):
+                    return ""
+                for each in pod.get("status", {}).get("conditions", ()):
+                    if each["type"] == "PodScheduled" and each["status"] == "False":
+                        return f"no node can take its pod now ({each.get('message', '')[:300]})"
+            if not pods and (error := forbidden(cluster, namespace, name, f"the pod of job {name}")):
+                return error
+            if time.monotonic() >= until:
+                return "its pod is not scheduled yet" if pods else "it has no pod yet"
+            pause.wait(POLL_SECONDS)
+    except PodtracerError as error:  # it is made all the same
+        return f"nobody knows what: {error}"

@@ -365,7 +365,8 @@ def _started(request: options.RunRequest) -> LiveCapture:
 
 def _bounded(request: options.RunRequest, arguments: tuple[str, ...]) -> bool:
     """Tell whether the run was given an end: a timer, a size, a count (ours or the tool's own `-c`)."""
-    if any(limit is not None for limit in (request.timer, request.max_bytes, request.max_total, request.count)):
+    ours = (request.timer, request.max_bytes, request.max_total, request.count, request.count_total)
+    if any(limit is not None for limit in ours):
         return True
     return any(re.fullmatch(r"-c\d*|--count(=\d+)?", word) for word in arguments)
 

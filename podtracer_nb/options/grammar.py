@@ -73,6 +73,9 @@ _limits = _options(
     click.option("-t", "--timer", type=Duration(), help="Stop after this long: 30s, 2m, 1h2m."),
     click.option("--max-bytes", type=Size(), help="Stop after this much output: 20M, 1GiB."),
     click.option("--max-total", type=Size(), help="Stop all targets when they have written this much together."),
+    click.option(
+        "--count-total", type=click.IntRange(min=1), help="Stop all targets when they have so many packets together."
+    ),
 )
 _output = _options(
     click.option(
@@ -174,10 +177,10 @@ def _run(tool: str | None, words: tuple[str, ...], arguments: tuple[str, ...], *
         raise click.UsageError("--window and --no-keep belong to --bg")
     if values["bg"] and (values["stdout"] or values["text"] or values["parse"] or values["every"] or values["shell"]):
         raise click.UsageError("--bg captures packets: leave -s, --text, --parse, --every and --shell out")
-    if values["bg"] and (values["max_total"] is not None or values["align_clocks"]):
+    if values["bg"] and (values["max_total"] or values["count_total"] or values["align_clocks"]):
         raise click.UsageError(
             "--bg keeps to limits of each target, and shows times as they were recorded: leave "
-            "--max-total and --align-clocks out"
+            "--max-total, --count-total and --align-clocks out"
         )
     if values["for_"] is not None:
         strange = [name for name in (*NOT_HELD, "shell") if values[name] and name != "keep"]
@@ -254,7 +257,8 @@ def _check_pair(tool: str | None, values: Mapping[str, Any]) -> None:
     if values["from_pod"] is None or values["to_pod"] is None:
         raise click.UsageError("--from and --to name the two ends: give both")
     others = ("pod", "selector", "all_namespaces", "container", "pid", "netns", "filter", "interface", "count",
-              "snaplen", "parse", "every", "destination", "max_total", "align_clocks")  # fmt: skip
+              "snaplen", "parse", "every", "destination", "max_total", "count_total",
+              "align_clocks")  # fmt: skip
     given = [name for name in others if values[name]]
     if given:
         raise click.UsageError(f"--{given[0].replace('_', '-')} does not go with --from and --to: leave it out")

@@ -50,6 +50,7 @@ class RunRequest:
     timer: float | None = None
     max_bytes: int | None = None
     max_total: int | None = None
+    count_total: int | None = None
     file: str | None = None
     filter: str | None = None
     interface: str | None = None
@@ -103,7 +104,7 @@ class RunRequest:
         """Return the keyword arguments that `podtracer_nb.capture(**keywords)` takes, but for tcpdump's own words."""
         ours = ("tool", "arguments", "stdout", "out", "shell", "bg", "text", "parse", "every", "allow_change", "for_",
                 "destination", "port", "from_pod", "to_pod", "via", "image", "tracer_namespace", "max_total",
-                "align_clocks", *UNATTENDED)  # fmt: skip
+                "count_total", "align_clocks", *UNATTENDED)  # fmt: skip
         return _keywords(self, *ours)
 
 
@@ -120,7 +121,7 @@ NOT_RUN = (
 
 # What limits or shapes the output of a tool that runs, which a change that is held has not.
 NOT_HELD = (
-    "timer", "max_bytes", "max_total", "align_clocks",
+    "timer", "max_bytes", "max_total", "count_total", "align_clocks",
     "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
     "port", "from_pod", "to_pod", "engine", "bg", "window", "keep", "via", "image", "tracer_namespace",
     *UNATTENDED,

@@ -41,6 +41,7 @@ def open_session(
     timer: float | None = None,
     max_bytes: int | None = None,
     max_total: int | None = None,
+    count_total: int | None = None,
     file: str | os.PathLike[str] | None = None,
     filter: str | None = None,
     interface: str | None = None,
@@ -70,6 +71,7 @@ def open_session(
         ("every", every),
         ("max_bytes", max_bytes),
         ("max_total", max_total),
+        ("count_total", count_total),
         ("count", count),
         ("snaplen", snaplen),
     ):
@@ -115,6 +117,7 @@ def open_session(
         keep=keep,
         apart=apart,
         max_total=max_total,
+        count_total=count_total,
     )
 
 
@@ -163,6 +166,7 @@ def run(
     timer: float | None = None,
     max_bytes: int | None = None,
     max_total: int | None = None,
+    count_total: int | None = None,
     file: str | os.PathLike[str] | None = None,
     filter: str | None = None,
     interface: str | None = None,
@@ -203,6 +207,9 @@ def run(
         Bytes of output after which the tool is asked to stop, in each target.
     max_total
         Bytes of output of all targets together after which all are asked to stop; it is looked at four times a second.
+    count_total
+        The same of packets: what was captured until then is kept, and may be more than that. Each capture is read once
+        more to count them.
     file
         Where to leave the recording, on this machine; default: the directory of recordings. In a folder, which is made
         where the name ends with a slash, it is called NAMESPACE_POD_INTERFACE_TIME and nothing is written over.
@@ -274,6 +281,7 @@ def run(
         timer=timer,
         max_bytes=max_bytes,
         max_total=max_total,
+        count_total=count_total,
         file=file,
         filter=filter,
         interface=interface,

@@ -48,6 +48,7 @@ class Wanted:
     via: str | None
     placement: execution.Placement
     apart: bool
+    counted: bool = False
 
 
 @dataclass
@@ -101,6 +102,8 @@ def place(wanted: Wanted, opened: ExitStack) -> Placed:
             for tool in tools:
                 fitting.installed(tool)
         planned = starting.plan(places, tools, changes)
+        if wanted.counted and not any(each.command.output == "packets" for each in planned):
+            raise InputError("count_total counts packets, and nothing here captures any: leave it out")
         captures = [each for each in planned if each.command.endless]
         made = starting.start(captures)
         others = [each for each in planned if not each.command.endless]

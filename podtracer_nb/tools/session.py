@@ -6,6 +6,7 @@ every tool to stop and then goes on waiting: what was captured is read to its en
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from typing import Generic, Self, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.tools import placing
-from podtracer_nb.tools.job import Job, Task
+from podtracer_nb.tools.job import Count, Job, Task
 from podtracer_nb.tools.progress import Progress, TargetProgress
 
 __all__ = ["Session"]
@@ -58,6 +59,8 @@ class Session(Generic[Result]):
         Whether the others go on without a target where it could not be started; `failed` tells which.
     max_total
         Bytes of output, of all targets together, at which all are stopped. Looked at four times a second.
+    count_total
+        The same of packets, in the captures among them.
 
     Attributes
     ----------
@@ -84,6 +87,7 @@ class Session(Generic[Result]):
         placement: execution.Placement | None = None,
         apart: bool = False,
         max_total: int | None = None,
+        count_total: int | None = None,
     ) -> None:
         wanted = placing.Wanted(
             tuple(tasks),
@@ -97,10 +101,12 @@ class Session(Generic[Result]):
             via,
             placement or execution.Placement(),
             apart,
+            counted=count_total is not None,
         )
         self.tasks = wanted.tasks
         self.interrupted = False
-        self._max_total = max_total
+        self._max_total, self._count_total = max_total, count_total
+        self._counts: list[Count] = []
         self._report_at = 1.0
         self._opened = ExitStack()
         try:
@@ -148,9 +154,12 @@ class Session(Generic[Result]):
         Returns each job's result, or the error that it ended with. On an interrupt the tools are asked to stop, and
         `interrupted` is set; a second interrupt ends the wait.
         """
-        pool = ThreadPoolExecutor(len(self.jobs), thread_name_prefix="podtracer")
+        captures = [job for job in self.jobs if self._count_total and job.command.output == "packets"]
+        pool = ThreadPoolExecutor(len(self.jobs) + len(captures), thread_name_prefix="podtracer")
         futures: list[Future[Result]] = []
         try:
+            for job in captures:
+                pool.submit(self._count, job)
             futures = [pool.submit(_to_its_end, read, job) for job in self.jobs]
             self._watch(futures, progress)
         finally:
@@ -187,12 +196,26 @@ class Session(Generic[Result]):
             job.run.stop()
         return True
 
+    def _count(self, job: Job) -> None:
+        """Count a capture's packets as they come, whatever else reads it, or nothing does."""
+        from podtracer_nb import packets  # it loads pandas
+
+        reader = packets.Reader(job.run.tail(0), columns=["length"])
+        self._counts.append(reader)
+        with contextlib.suppress(packets.FormatError):  # it ended before its first byte
+            for _ in reader.chunks(keep=False):
+                pass
+
     def _keep_to_total(self) -> None:
-        """Stop all where they have written as much together as they may."""
-        if self._max_total is None or sum(job.run.bytes for job in self.jobs) < self._max_total:
+        """Stop all where they have written, or captured, as much together as they may."""
+        written, counted = sum(job.run.bytes for job in self.jobs), sum(each.packets for each in self._counts)
+        if self._max_total is not None and written >= self._max_total:
+            why = f"stopped: all targets together have written {self._max_total:,} bytes"
+        elif self._count_total is not None and counted >= self._count_total:
+            why = f"stopped: all targets together have captured {self._count_total:,} packets"
+        else:
             return
-        why = f"stopped: all targets together have written {self._max_total:,} bytes"
-        self._max_total = None
+        self._max_total = self._count_total = None
         for job in self.jobs:
             if job.run.running:
                 job.limited = why

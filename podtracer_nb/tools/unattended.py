@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from podtracer_nb import execution, targets
-from podtracer_nb.errors import InputError, TargetError
+from podtracer_nb.errors import InputError, PodtracerError, TargetError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Made", "made", "manifests", "table"]
+
+_LOOK_SECONDS = 5.0  # in all, until a Job's pod has a node: the controller and the scheduler need one or two
 
 
 @dataclass(frozen=True)
@@ -31,12 +34,18 @@ class Made:
         Where it runs; empty for a CronJob.
     output
         Where its output goes, in words.
+    waits
+        What a Job that was made waits for, where its pod had no node within some seconds.
+    error
+        Why it will never have a pod; then the Job was deleted again.
     """
 
     manifest: dict[str, Any]
     pods: tuple[str, ...]
     node: str
     output: str
+    waits: str = ""
+    error: PodtracerError | None = None
 
     @property
     def kind(self) -> str:
@@ -53,8 +62,15 @@ class Made:
         """Its namespace."""
         return str(self.manifest["metadata"]["namespace"])
 
+    @property
+    def state(self) -> str:
+        """Whether all is well with it, for people."""
+        return f"refused: {self.error}" if self.error else f"waits: {self.waits}" if self.waits else "made"
+
     def lines(self) -> list[str]:
         """Return what there is to say: what was made, and how it is looked at and deleted."""
+        if self.error:
+            return [f"no job on {self.node} for {', '.join(self.pods)}: {self.error}"]
         kubectl = f"kubectl -n {self.namespace}"
         if self.kind == "cronjob":
             first = f"cronjob {self.name} in {self.namespace}: {self.manifest['spec']['schedule']}"
@@ -62,8 +78,8 @@ class Made:
         else:
             first = f"job {self.name} in {self.namespace} on {self.node}: {', '.join(self.pods)}"
             see = f"{kubectl} logs -f job/{self.name}"
-        return [first, f"  output: {self.output}", f"  see:    {see}",
-                f"  delete: {kubectl} delete {self.kind} {self.name}"]  # fmt: skip
+        return [first, *([f"  waits:  {self.waits}"] if self.waits else []), f"  output: {self.output}",
+                f"  see:    {see}", f"  delete: {kubectl} delete {self.kind} {self.name}"]  # fmt: skip
 
 
 def made(
@@ -86,7 +102,7 @@ def made(
     image: str | None = None,
     tracer_namespace: str | None = None,
 ) -> list[Made]:
-    """Make a Job on each node of the targets, or one CronJob.
+    """Make a Job on each node of the targets, or one CronJob; of Jobs, look for some seconds what becomes of them.
 
     Parameters
     ----------
@@ -116,7 +132,8 @@ def made(
     TargetError
         No such pod; one of them is in no cluster.
     ClusterError, PrivilegeError
-        The API cannot be asked; we may not make Jobs, or not CronJobs, there.
+        The API cannot be asked; we may not make Jobs, or not CronJobs, there; PodSecurity or a quota forbids the pod of
+        every Job, and so none is left. Where it forbids that of some, they have the `error`, and the others run.
     """
     given = os.fspath(kubeconfig) if kubeconfig is not None else None
     cluster = targets.connect(context, given)
@@ -157,18 +174,55 @@ def made(
                 destination=there,
             )
             found.append(Made(manifest, tuple(pods), node, sent))
-    for each in () if dry_run else found:
-        path = f"/apis/batch/v1/namespaces/{where}/{each.kind}s"
-        cluster.create(path, f"{each.kind}s", where, each.manifest)
+    return found if dry_run else _in_the_cluster(cluster, found)
+
+
+def _in_the_cluster(cluster: Any, asked: Sequence[Made]) -> list[Made]:
+    """Make all of them, then look at each; those whose pod may never be are deleted, as tracers are."""
+    there: list[tuple[Made, dict[str, Any]]] = []
+    found = []
+    try:
+        for each in asked:
+            there.append((each, cluster.create(_path(each), f"{each.kind}s", each.namespace, each.manifest)))
+        until = time.monotonic() + _LOOK_SECONDS
+        for each, job in there:
+            seen = execution.outlook(cluster, job, until) if each.kind == "job" else ""
+            if isinstance(seen, PodtracerError):
+                found.append(replace(each, error=_deleted(cluster, each, seen)))
+            else:
+                found.append(replace(each, waits=seen))
+    except BaseException:
+        for each, _ in there:
+            cluster.delete(_path(each, each.name), f"{each.kind}s", each.namespace)
+        raise
+    for each in found:
+        if each.error and all(one.error for one in found):
+            raise each.error
     return found
 
 
+def _deleted(cluster: Any, each: Made, why: PodtracerError) -> PodtracerError:
+    """Delete a Job that nothing can come of, and return why, with that."""
+    try:
+        cluster.delete(_path(each, each.name), "jobs", each.namespace)
+    except PodtracerError as error:
+        return type(why)(f"{why}; the job stays, too: {error}")
+    return type(why)(f"{why}; the job is deleted again")
+
+
+def _path(each: Made, *name: str) -> str:
+    return "/".join([f"/apis/batch/v1/namespaces/{each.namespace}/{each.kind}s", *name])
+
+
 def table(found: Sequence[Made]) -> pd.DataFrame:
-    """Return a row a Job: `kind`, `name`, `namespace`, `node`, `pods`, `output` (str)."""
+    """Return a row a Job: `kind`, `name`, `namespace`, `node`, `pods`, `output`, `state` (str)."""
     import pandas as pd
 
-    rows = [(each.kind, each.name, each.namespace, each.node, ",".join(each.pods), each.output) for each in found]
-    return pd.DataFrame(rows, columns=["kind", "name", "namespace", "node", "pods", "output"])
+    rows = [
+        (each.kind, each.name, each.namespace, each.node, ",".join(each.pods), each.output, each.state)
+        for each in found
+    ]
+    return pd.DataFrame(rows, columns=["kind", "name", "namespace", "node", "pods", "output", "state"])
 
 
 def manifests(found: Sequence[Made], form: str) -> str:

@@ -60,8 +60,10 @@ def test_a_job_may_look_for_pods_and_a_schedule_may_make_jobs_besides() -> None:
                 bound.setdefault(subject["name"], set()).add((each["roleRef"]["kind"], each["roleRef"]["name"]))
     assert bound["podtracer-job"] == {("ClusterRole", "podtracer")}
     assert bound["podtracer-schedule"] == {("ClusterRole", "podtracer"), ("Role", "podtracer-schedule")}
-    (rule,) = pick(made, "Role", "podtracer-schedule")["rules"]
-    assert rule == {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create"]}
+    assert pick(made, "Role", "podtracer-schedule")["rules"] == [
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["create", "delete"]},
+        {"apiGroups": [""], "resources": ["pods", "events"], "verbs": ["list"]},
+    ]
 
 
 def test_in_one_namespace_there_is_no_right_to_the_whole_cluster() -> None:

@@ -182,6 +182,29 @@ def test_a_dry_run_prints_what_the_cluster_would_take_and_makes_nothing(
     assert not jobs(cluster)
 
 
+def test_a_job_whose_pod_may_not_be_made_is_told_at_once_and_is_not_left(
+    cluster: Kubectl, environment: dict[str, str]
+) -> None:
+    cluster(*IN, "create", "quota", "none", "--hard=pods=0")
+    try:
+        words = ("run", "ip", "--pod", "deploy/client", "-n", "shop", "--job", "--", "addr")
+        done = subprocess.run(
+            [sys.executable, "-m", "podtracer_nb.cli", *words],
+            env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        cluster(*IN, "delete", "quota", "none")
+    assert done.returncode == 1
+    assert re.fullmatch(r".*exceeded quota: none.*raise the quota, or .*; the job is deleted again\n", done.stderr)
+    assert not jobs(cluster)
+
+
+def test_a_job_whose_pod_no_node_can_take_now_waits_and_says_for_what(cluster: Kubectl, podtracer: Podtracer) -> None:
+    said = podtracer("ip", "--pod", "deploy/client", "-n", "shop", "--job", "-f", "pvc://absent", "--", "addr").stdout
+    assert re.search(r"^  waits:  no node can take its pod now \(.*absent.*\)$", said, re.M)
+    assert len(jobs(cluster)) == 1
+
+
 @bare
 def test_jobs_on_every_node_leave_a_capture_of_each_target_in_a_claim(
     cluster: Kubectl, podtracer: Podtracer, claim: Path, nodes: list[str]
@@ -323,6 +346,7 @@ def test_the_magic_makes_the_same_job_and_gives_a_table_of_it(
             "node": made.node[0],
             "pods": made.pods[0],
             "output": "its log",
+            "state": "made",
         }
     ]
     assert made.pods[0].startswith("shop/client-")
