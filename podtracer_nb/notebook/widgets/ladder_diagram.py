@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -19,6 +18,7 @@ from podtracer_nb.errors import InputError
 from podtracer_nb.notebook.display import quantity, size
 from podtracer_nb.notebook.widgets import packet_cells, svg
 from podtracer_nb.notebook.widgets.host_names import Names, host_names, hosts_of
+from podtracer_nb.notebook.widgets.source import source
 
 __all__ = ["LadderDiagram", "ladder"]
 
@@ -84,7 +84,7 @@ class _Arrow:
 class LadderDiagram(anywidget.AnyWidget):
     """A ladder diagram; see `ladder`."""
 
-    _esm = Path(__file__).with_name("ladder_diagram.js")
+    _esm = source("ladder_diagram.js")
     _drawing = traitlets.Dict().tag(sync=True)
 
     def __init__(self, frame: pd.DataFrame, *, hosts: Sequence[str] | None = None, names: Names = None) -> None:

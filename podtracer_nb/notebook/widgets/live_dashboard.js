@@ -142,7 +142,7 @@ class Dashboard {
     this.talkers = panel("Top talkers", false);
     this.more = make("div", { class: "podtracer-soft" });
     this.talkers.append(this.more);
-    this.root = make("div", { class: "podtracer-dashboard", role: "region", "aria-label": "Live capture", "data-lm-suppress-shortcuts": "true" },
+    this.root = make("div", { class: "podtracer-widget podtracer-dashboard", role: "region", "aria-label": "Live capture", "data-lm-suppress-shortcuts": "true" },
       make("div", { class: "podtracer-head" }, this.start, this.pause, this.stop, this.state, this.now),
       this.chart, this.legend, this.note, this.failure,
       make("div", { class: "podtracer-panels" }, this.talkers, panel("TCP trouble", true), panel("DNS", true), panel("Capture", true)));

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -15,6 +14,7 @@ import traitlets
 from podtracer_nb.analysis.activity import COLUMNS, KINDS, TROUBLE, Activity
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook.widgets import dashboard_page, svg
+from podtracer_nb.notebook.widgets.source import source
 from podtracer_nb.tools import LiveCapture
 
 __all__ = ["LiveDashboard", "dashboard"]
@@ -70,8 +70,8 @@ class LiveDashboard(anywidget.AnyWidget):
         The capture; another one after it was started again.
     """
 
-    _esm = Path(__file__).with_name("live_dashboard.js")
-    _css = Path(__file__).with_name("live_dashboard.css")
+    _esm = source("live_dashboard.js")
+    _css = source("widget.css", "live_dashboard.css")
 
     _fixed = traitlets.Dict().tag(sync=True)
     _brush: traitlets.List[float] = traitlets.List().tag(sync=True)  # where the choice begins and ends, in steps

@@ -114,7 +114,7 @@ class PacketList {
     this.details = new PacketDetails(() => this.follow());
     this.details.closed = () => this.grid.focus({ preventScroll: true });
     // JupyterLab takes no keys from what bears this attribute, where "d d" would delete the cell.
-    this.root = make("div", { class: "podtracer-list", role: "group", "aria-label": "Packet list", "data-lm-suppress-shortcuts": "true" },
+    this.root = make("div", { class: "podtracer-widget podtracer-list", role: "group", "aria-label": "Packet list", "data-lm-suppress-shortcuts": "true" },
       make("div", { class: "podtracer-bar" }, make("div", { class: "podtracer-filter" }, this.box, this.offers), this.clear, this.choose, this.namedLabel, this.status),
       this.error, this.stale, this.columns, this.grid, this.details.element, this.failure, this.menu);
     el.append(this.root);

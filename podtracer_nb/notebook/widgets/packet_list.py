@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -18,11 +17,11 @@ from podtracer_nb.analysis import PodtraceAccessor
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook.widgets import packet_cells, packet_rows, packet_stream, packet_tree, static_table
 from podtracer_nb.notebook.widgets.host_names import Names, host_names
+from podtracer_nb.notebook.widgets.source import source
 from podtracer_nb.packets import schema
 
 __all__ = ["PacketList", "browse"]
 
-_HERE = Path(__file__).parent
 _MOST_ROWS_ASKED = 400
 _EXAMINED = 1 << 20  # rows whose retransmissions are looked for at a time: about 0.1 s
 _MOST_SENT = 65_536  # bytes of one packet
@@ -80,8 +79,8 @@ def browse(
 class PacketList(anywidget.AnyWidget):
     """A list of packets; see `browse`."""
 
-    _esm = "".join(_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("packet_details.js", "packet_list.js"))
-    _css = _HERE / "packet_list.css"
+    _esm = source("packet_details.js", "packet_list.js")
+    _css = source("widget.css", "packet_list.css")
 
     _fields: traitlets.List[list[object]] = traitlets.List().tag(sync=True)
     _marks = traitlets.List(list(packet_cells.MARKS)).tag(sync=True)

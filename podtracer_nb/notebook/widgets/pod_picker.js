@@ -43,7 +43,7 @@ class PodPicker {
     this.table = make("div", { class: "podtracer-result" });
     const label = (text, name) => (this.labels[name] = make("label", {}, `${text} `, this.fields[name]));
     this.labels = {};
-    this.root = make("div", { class: "podtracer-picker", role: "form", "aria-label": "Pick pods and a tool", "data-lm-suppress-shortcuts": "true" },
+    this.root = make("div", { class: "podtracer-widget podtracer-picker", role: "form", "aria-label": "Pick pods and a tool", "data-lm-suppress-shortcuts": "true" },
       make("div", { class: "podtracer-fields" }, label("Namespace", "namespace"),
         make("button", { type: "button", onclick: () => model.send({ kind: "refresh" }) }, "Ask again")),
       this.trouble, this.pods,

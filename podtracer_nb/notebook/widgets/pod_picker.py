@@ -8,7 +8,6 @@ import shlex
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -19,6 +18,7 @@ from podtracer_nb import options, tools
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook import display
 from podtracer_nb.notebook.widgets import packet_cells, static_table
+from podtracer_nb.notebook.widgets.source import source
 
 __all__ = ["PodPicker", "picker"]
 
@@ -97,8 +97,8 @@ class _Choice:
 class PodPicker(anywidget.AnyWidget):
     """A form for `%podtrace`; see `picker`."""
 
-    _esm = Path(__file__).with_name("pod_picker.js")
-    _css = Path(__file__).with_name("pod_picker.css")
+    _esm = source("pod_picker.js")
+    _css = source("widget.css", "pod_picker.css")
 
     _namespaces: traitlets.List[list[object]] = traitlets.List().tag(sync=True)
     _pods: traitlets.List[dict[str, object]] = traitlets.List().tag(sync=True)
