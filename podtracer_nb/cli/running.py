@@ -84,7 +84,7 @@ def _dash(arguments: tuple[str, ...]) -> bool:
 
 def _open(tool: str, request: options.RunRequest, opened: ExitStack) -> Session[Any]:
     """Start the tool in every target, or between two of them."""
-    from podtracer_nb.tools.api import open_session
+    from podtracer_nb.tools.opening import open_session
 
     # In a shell a tool's own words are what is wanted, but of a format that was named.
     text = request.text or (request.parse is None and PurePath(tool).name != "tcpdump")

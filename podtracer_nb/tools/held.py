@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from podtracer_nb.errors import InputError, PodtracerError, ToolFailed
 from podtracer_nb.tools import holding
-from podtracer_nb.tools.api import open_session
 from podtracer_nb.tools.job import ENDINGS, Job
+from podtracer_nb.tools.opening import open_session
 from podtracer_nb.tools.session import Session
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable
 
 from podtracer_nb.errors import InputError, PodtracerError, TargetError, ToolFailed
-from podtracer_nb.tools.api import open_session
 from podtracer_nb.tools.held import Held, checked_seconds, hold_session
 from podtracer_nb.tools.job import Job
+from podtracer_nb.tools.opening import open_session
 from podtracer_nb.tools.tool import Change
 
 __all__ = ["impair", "words"]

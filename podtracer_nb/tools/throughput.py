@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.errors import InputError, TargetError, ToolFailed
-from podtracer_nb.tools.api import gather, open_session
+from podtracer_nb.tools.api import gather
 from podtracer_nb.tools.job import describe, last_line
 from podtracer_nb.tools.known import iperf3 as known
+from podtracer_nb.tools.opening import open_session
 from podtracer_nb.tools.progress import Progress
 from podtracer_nb.tools.session import Session
 

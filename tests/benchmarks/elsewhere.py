@@ -21,7 +21,7 @@ from typing import Any
 
 from podtracer_nb import execution, targets
 from podtracer_nb.execution.stream import STDOUT, ExecStream
-from podtracer_nb.tools.api import open_session
+from podtracer_nb.tools.opening import open_session
 
 SPACE = "podtracer-bench"
 PODS = 50

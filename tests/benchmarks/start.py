@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from podtracer_nb import execution, options, targets
 from podtracer_nb.targets import container, cri
-from podtracer_nb.tools.api import open_session
+from podtracer_nb.tools.opening import open_session
 
 ASKED = 150.0  # milliseconds
 

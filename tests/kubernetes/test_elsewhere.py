@@ -76,7 +76,7 @@ def test_what_the_other_node_refuses_is_told_as_here(outside: Kubectl) -> None:
 def test_a_connection_that_breaks_is_made_again_and_nothing_is_missing(outside: Kubectl) -> None:
     name = web_pods(outside)[0]["metadata"]["name"]
     count = 300_000
-    session = podtracer_nb.tools.api.open_session([("seq", [str(count)])], pod=name, namespace="shop", via="job")
+    session = podtracer_nb.tools.opening.open_session([("seq", [str(count)])], pod=name, namespace="shop", via="job")
     with session:
         feed = session.jobs[0].run._feed
         broken = threading.Event()
@@ -140,7 +140,7 @@ def test_podsecurity_that_forbids_it_is_told_with_its_remedy(outside: Kubectl) -
 
 def test_a_pod_that_is_deleted_ends_its_run_and_what_came_is_kept(outside: Kubectl, nodes: list[str]) -> None:
     with pod(outside, "doomed", nodes[0]) as name:
-        session = podtracer_nb.tools.api.open_session([("tcpdump", ["-i", "lo", "-U"])], pod=name, via="job")
+        session = podtracer_nb.tools.opening.open_session([("tcpdump", ["-i", "lo", "-U"])], pod=name, via="job")
         with session:
             run = session.jobs[0].run
             talk(outside, "doomed", 3)

@@ -47,7 +47,7 @@ def talking(kubectl: Kubectl, node: str) -> Iterator[str]:
 
 def capture(name: str, **options: object) -> Session[object]:
     """Capture a pod's loopback from elsewhere, until it is stopped."""
-    session = podtracer_nb.tools.api.open_session([("tcpdump", ["-i", "lo", "-U"])], pod=name, via="job", **options)
+    session = podtracer_nb.tools.opening.open_session([("tcpdump", ["-i", "lo", "-U"])], pod=name, via="job", **options)
     run = session.jobs[0].run
     wait_for("packets", lambda: run.path.stat().st_size > 500)
     return session

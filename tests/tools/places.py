@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from podtracer_nb.tools import Session, frames
-from podtracer_nb.tools import api as run_api
+from podtracer_nb.tools.opening import open_session
 from tests.targets.namespaces import holder
 
 
@@ -90,5 +90,5 @@ class Watched:
 @contextlib.contextmanager
 def watching(at: Place, *line: str) -> Iterator[Watched]:
     """Run a tool that has no end of its own."""
-    with run_api.open_session([(line[0], line[1:])], pid=at.pid) as session:
+    with open_session([(line[0], line[1:])], pid=at.pid) as session:
         yield Watched(session)

@@ -19,9 +19,9 @@ import podtracer_nb
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import ExecutionError, InputError, PrivilegeError, TargetError, ToolFailed
 from podtracer_nb.tools import Change, undo_all
-from podtracer_nb.tools.api import open_session
 from podtracer_nb.tools.held import Held, hold_session
 from podtracer_nb.tools.impairment import words
+from podtracer_nb.tools.opening import open_session
 from tests.machine import needs
 from tests.targets.namespaces import alive, children, holder, until
 

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-__all__ = ["MARKS", "default_columns", "info", "marks", "repeated", "texts"]
+__all__ = ["MARKS", "info", "marks", "repeated", "texts"]
 
 MARKS = ("other", "tcp", "udp", "dns", "http", "tls", "arp", "icmp", "opening", "reset", "repeated", "error")
 """What a row can be marked as; a page tells each row's by its number here."""
 
 _NUMBER = {name: number for number, name in enumerate(MARKS)}
 
-_DEFAULT = ("frame", "target", "seconds", "src", "dst", "proto", "length", "info")
 _LETTERS = {
     "F": "FIN", "S": "SYN", "R": "RST", "P": "PSH", "A": "ACK", "U": "URG", "E": "ECE", "C": "CWR", "N": "NS",
 }  # fmt: skip
@@ -45,20 +44,6 @@ _NEEDED_BY_INFO = (
     "dns_response", "ip_frag", "error", "tls_type", "tls_sni", "http_method", "http_uri", "http_status",
 )  # fmt: skip
 _RETRY_BLOCK = 0x9E3779B97F4A7C15  # an odd number spreads bits when it multiplies (Knuth, TAOCP 3, 6.4)
-
-
-def default_columns(frame: pd.DataFrame) -> list[str]:
-    """Return the columns that a list has at first: Wireshark's for packets, all for anything else.
-
-    Examples
-    --------
-    >>> default_columns(pd.DataFrame({"a": [1]}))
-    ['a']
-    """
-    if not {"time", "src", "dst", "proto"} <= set(frame.columns):
-        return [str(name) for name in frame.columns]
-    made = {"frame", "seconds", "info"}
-    return [name for name in _DEFAULT if name in made or name in frame.columns]
 
 
 def texts(

@@ -17,8 +17,8 @@ from podtracer_nb.analysis import PodtraceAccessor
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook.widgets import packet_cells, packet_rows, packet_stream, packet_tree, static_table
 from podtracer_nb.notebook.widgets.host_names import Names, host_names
+from podtracer_nb.notebook.widgets.packet_columns import Columns
 from podtracer_nb.notebook.widgets.source import source
-from podtracer_nb.packets import schema
 
 __all__ = ["PacketList", "browse"]
 
@@ -26,11 +26,6 @@ _MOST_ROWS_ASKED = 400
 _EXAMINED = 1 << 20  # rows whose retransmissions are looked for at a time: about 0.1 s
 _MOST_SENT = 65_536  # bytes of one packet
 _STATIC_ROWS, _TEXT_ROWS = 25, 10
-_MADE = {
-    "frame": "the packet's number",
-    "seconds": "time since the first packet, in seconds",
-    "info": "what the packet says, in a line",
-}
 
 
 def browse(
@@ -106,10 +101,10 @@ class PacketList(anywidget.AnyWidget):
         self._called_with: npt.NDArray[Any] = np.empty(0, np.int64)
         self._generation = 0
         self._take(frame)
-        self._columns = self._checked(columns) if columns is not None else packet_cells.default_columns(frame)
+        self._columns = self._known.checked(columns) if columns is not None else self._known.default
         self._shown = self._rows.show(query, sort, _variables())
         self._positions: npt.NDArray[Any] = np.empty(0, np.int64)
-        super().__init__(_fields=self._describe(), _state=self._told(), _selection={})
+        super().__init__(_fields=self._known.described(), _state=self._told(), _selection={})
         self.on_msg(self._receive)
 
     # What Python code reads and sets ---------------------------------------------------------------------------------
@@ -153,7 +148,7 @@ class PacketList(anywidget.AnyWidget):
     @columns.setter
     def columns(self, names: Sequence[str]) -> None:
         with self._lock:
-            self._columns = self._checked(names)
+            self._columns = self._known.checked(names)
             self._generation += 1
             self._tell()
 
@@ -172,9 +167,9 @@ class PacketList(anywidget.AnyWidget):
         with self._lock:
             shown = self._shown
             self._take(self._original)
-            self._columns = [name for name in self._columns if name in _MADE or name in self._frame.columns]
+            self._columns = self._known.left(self._columns)
             self._select(np.empty(0, np.int64), {})
-            self._fields = self._describe()
+            self._fields = self._known.described()
             try:
                 self._shown = self._rows.show(shown.query, shown.sort, _variables())
             except InputError:
@@ -212,33 +207,8 @@ class PacketList(anywidget.AnyWidget):
         self._packets = "offset" in frame.columns and "caplen" in frame.columns
         self._signature = packet_rows.signature(frame)
         self._rows = packet_rows.Rows(self._frame)
-        self._start = _first_time(frame)
+        self._known = Columns(self._frame)
         self._again: npt.NDArray[np.bool_] | None = None
-
-    def _checked(self, names: Sequence[str]) -> list[str]:
-        for name in names:
-            if name not in self._frame.columns and not (name in _MADE and self._makes(name)):
-                raise InputError(f"there is no column {name!r} to show")
-        return list(names)
-
-    def _makes(self, name: str) -> bool:
-        return name == "frame" or (name == "seconds" and self._start is not None) or "proto" in self._frame.columns
-
-    def _describe(self) -> list[list[object]]:
-        """Return each column that can be shown: name, whether numbers, whether a query can name it, meaning."""
-        described: list[list[object]] = []
-        for name, meaning in _MADE.items():
-            if name not in self._frame.columns and self._makes(name):
-                known = name == self._frame.index.name
-                described.append([name, name != "info", known, meaning])
-        for name in self._frame.columns:
-            try:
-                entry = schema.column(str(name))
-                meaning = f"{entry.meaning} ({entry.unit})" if entry.unit else entry.meaning
-            except KeyError:
-                meaning = str(self._frame[name].dtype)
-            described.append([str(name), self._frame[name].dtype.kind in "iuf", True, meaning])
-        return described
 
     def _told(self) -> dict[str, object]:
         return {
@@ -292,7 +262,7 @@ class PacketList(anywidget.AnyWidget):
 
     def _texts(self, page: pd.DataFrame, columns: Sequence[str]) -> dict[str, list[str]]:
         names = self._names if self._use_names else None
-        return {name: packet_cells.texts(page, name, start=self._start, names=names) for name in columns}
+        return {name: packet_cells.texts(page, name, start=self._known.start, names=names) for name in columns}
 
     def _caption(self, rows: int) -> str:
         shown, what = self._shown, "packet" if self._packets else "row"
@@ -442,17 +412,6 @@ class PacketList(anywidget.AnyWidget):
         row = self._frame.iloc[[position]]
         target = str(row["target"].iloc[0]) if "target" in row.columns else None
         return PodtraceAccessor(row), row.index[0], target
-
-
-def _first_time(frame: pd.DataFrame) -> pd.Timestamp | None:
-    if "time" not in frame.columns or frame["time"].dtype.kind != "M":
-        return None
-    for start in range(0, len(frame), _EXAMINED):  # nearly always found at once, and then the rest is not looked at
-        times = frame["time"].iloc[start : start + _EXAMINED]
-        known = times.iloc[:1] if times.iloc[:1].notna().all() else times.dropna()
-        if len(known):
-            return pd.Timestamp(known.iloc[0])
-    return None
 
 
 def _variables() -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ from podtracer_nb import options, tools
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook import display
 from podtracer_nb.notebook.widgets import packet_cells, static_table
+from podtracer_nb.notebook.widgets.packet_columns import Columns
 from podtracer_nb.notebook.widgets.source import source
 
 __all__ = ["PodPicker", "picker"]
@@ -292,10 +293,10 @@ def _listed(text: object) -> list[str]:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    columns = packet_cells.default_columns(frame)
+    known = Columns(frame)
+    columns = known.default
     page = frame.head(_ROWS)
-    start = frame["time"].iloc[0] if "time" in frame.columns and len(frame) else None
-    cells = {name: packet_cells.texts(page, name, start=start) for name in columns}
+    cells = {name: packet_cells.texts(page, name, start=known.start) for name in columns}
     caption = f"{len(frame):,} rows, in .df of the picker" + (f"; the first {_ROWS}" if len(frame) > _ROWS else "")
     tints = [packet_cells.MARKS[number] for number in packet_cells.marks(page)]
     return static_table.as_html(caption, columns, static_table.cut(cells, columns) if columns else [], tints)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.errors import InputError, PrivilegeError, ToolFailed
-from podtracer_nb.tools.api import open_session
 from podtracer_nb.tools.live.capture import LiveCapture
 from podtracer_nb.tools.live.parts import Rotation
 from podtracer_nb.tools.live.window import Extent
+from podtracer_nb.tools.opening import open_session
 from podtracer_nb.tools.ring import NotOfTheRing
 
 if TYPE_CHECKING:

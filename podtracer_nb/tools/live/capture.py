@@ -16,13 +16,13 @@ import pandas as pd
 from podtracer_nb import execution
 from podtracer_nb.errors import InputError
 from podtracer_nb.tools import frames
-from podtracer_nb.tools.api import read_pcap
 from podtracer_nb.tools.job import ENDINGS
 from podtracer_nb.tools.live import showing
 from podtracer_nb.tools.live.following import Follower
 from podtracer_nb.tools.live.listeners import Listeners
 from podtracer_nb.tools.live.parts import Parts, Rotation, Spool
 from podtracer_nb.tools.live.window import Extent, Window
+from podtracer_nb.tools.reading import read_pcap
 from podtracer_nb.tools.session import Session
 
 __all__ = ["LiveCapture", "LiveStats"]
