@@ -4,6 +4,7 @@
 """
 
 from podtracer_nb.tools.live.api import capture, captures, stop_all
-from podtracer_nb.tools.live.capture import LiveCapture, LiveStats
+from podtracer_nb.tools.live.capture import LiveCapture
+from podtracer_nb.tools.live.stats import LiveStats
 
 __all__ = ["LiveCapture", "LiveStats", "capture", "captures", "stop_all"]

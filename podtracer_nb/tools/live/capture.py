@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -21,58 +20,17 @@ from podtracer_nb.tools.live import showing
 from podtracer_nb.tools.live.following import Follower
 from podtracer_nb.tools.live.listeners import Listeners
 from podtracer_nb.tools.live.parts import Parts, Rotation, Spool
+from podtracer_nb.tools.live.stats import LiveStats
 from podtracer_nb.tools.live.window import Extent, Window
 from podtracer_nb.tools.reading import read_pcap
 from podtracer_nb.tools.session import Session
 
-__all__ = ["LiveCapture", "LiveStats"]
+__all__ = ["LiveCapture"]
 
 Function = TypeVar("Function", bound=Callable[[pd.DataFrame], object])
 
 _CALLBACKS = 2.0  # seconds that the end waits for callbacks
 _STOPPED = 15.0  # seconds in which a stopped tool has ended: the supervisor kills it after four
-
-
-@dataclass(frozen=True)
-class LiveStats:
-    """How a live capture is getting on.
-
-    Attributes
-    ----------
-    state
-        running, paused or ended.
-    seconds
-        Since it began, up to its end.
-    packets, bytes
-        Captured so far, of all targets; bytes as they are in a capture file.
-    rate, byte_rate
-        Packets and bytes a second, over the last two seconds.
-    dropped_by_kernel
-        Packets that the kernel dropped, as far as it was asked, at most a second ago; None while nothing is known.
-    dropped_by_us
-        Packets that slow callbacks and loops missed; the window and the file have them.
-    skipped
-        Packets that came while it was paused: they are in the file, and not in the window.
-    lag
-        Seconds between a packet and its being in the window, for the oldest packet of the last chunk; None before it.
-    window
-        Packets in the window.
-    targets
-        How many targets are still being captured.
-    """
-
-    state: str
-    seconds: float
-    packets: int
-    bytes: int
-    rate: float
-    byte_rate: float
-    dropped_by_kernel: int | None
-    dropped_by_us: int
-    skipped: int
-    lag: float | None
-    window: int
-    targets: int
 
 
 class LiveCapture:
@@ -123,9 +81,8 @@ class LiveCapture:
         for each in self._followers:
             job = each.job
             if rotation is not None:
-                each.parts = Parts(
-                    job.recording, _base(job.recording, file, job.target.pod, self.several, rotation), rotation
-                )
+                named = rotation.base(job.recording, file, job.target.pod if self.several else "")
+                each.parts = Parts(job.recording, named, rotation)
             if rotation is not None or not keep:
                 each.spool = Spool(job.recording)
 
@@ -396,8 +353,7 @@ class LiveCapture:
             # The last of the threads that read: nothing of the session is in use any more.
             self._session.close()
             for each in self._followers:
-                if each.parts is not None:
-                    _leave_parts_only(each)
+                each.leave_parts_only()
         finally:
             self._seconds = time.monotonic() - self._began
             self._over.set()
@@ -438,23 +394,3 @@ class LiveCapture:
             "recording": str(written[-1]) if self._keep and written else "",
             "notes": list(found["notes"]),
         }
-
-
-def _base(recording: Path, file: Path | None, pod: str, several: bool, rotation: Rotation) -> Path:
-    """Return what the parts of a rotating capture are called after."""
-    if file is None:
-        stem = recording.stem if rotation.seconds is None else f"{recording.stem.replace('%', '%%')}-%Y%m%d-%H%M%S"
-        return recording.with_name(f"{stem}-rotating{recording.suffix}")
-    file = file.expanduser().absolute()
-    return file.with_name(f"{file.stem}-{pod}{file.suffix}") if several else file
-
-
-def _leave_parts_only(follower: Follower) -> None:
-    """Remove the run's own file: all of it is in the parts, and what describes it goes beside the last one."""
-    recording, parts = follower.job.recording, follower.parts
-    if parts is None or follower.error is not None or not parts.paths:
-        return
-    sidecar = recording.with_name(f"{recording.name}.json")
-    recording.unlink(missing_ok=True)
-    if sidecar.exists():
-        sidecar.replace(parts.paths[0].with_name(f"{parts.paths[-1].name}.json"))

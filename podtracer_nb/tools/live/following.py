@@ -113,6 +113,16 @@ class Follower:
         self._report_at = 0.0
         self.thread = threading.Thread(target=self._run, name="podtracer-live", daemon=True)
 
+    def leave_parts_only(self) -> None:
+        """Remove the run's own file: all of it is in the parts, and what describes it goes beside the last one."""
+        recording, parts = self.job.recording, self.parts
+        if parts is None or self.error is not None or not parts.paths:
+            return
+        sidecar = recording.with_name(f"{recording.name}.json")
+        recording.unlink(missing_ok=True)
+        if sidecar.exists():
+            sidecar.replace(parts.paths[0].with_name(f"{parts.paths[-1].name}.json"))
+
     @property
     def rates(self) -> tuple[float, float]:
         """Packets and bytes a second, over the last two seconds."""

@@ -53,6 +53,22 @@ class Rotation:
         """How many parts there are, after which the capture ends; None: there is no such number."""
         return self.count if self.size is None else None
 
+    def base(self, recording: Path, file: Path | None, pod: str) -> Path:
+        """Return what the parts are called after: the recording, or a file that was named, with a pod's name in it.
+
+        Examples
+        --------
+        >>> Rotation(10**6).base(Path("/r/run.pcap"), None, "").name
+        'run-rotating.pcap'
+        >>> Rotation(10**6).base(Path("/r/run.pcap"), Path("/w/x.pcap"), "web-0").name
+        'x-web-0.pcap'
+        """
+        if file is None:
+            stem = recording.stem if self.seconds is None else f"{recording.stem.replace('%', '%%')}-%Y%m%d-%H%M%S"
+            return recording.with_name(f"{stem}-rotating{recording.suffix}")
+        file = file.expanduser().absolute()
+        return file.with_name(f"{file.stem}-{pod}{file.suffix}") if pod else file
+
     def path(self, base: Path, number: int, at: float | None = None) -> Path:
         """Return the name of a part, as tcpdump names it.
 
