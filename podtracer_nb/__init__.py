@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from podtracer_nb.collector import collected
     from podtracer_nb.execution import delete_tracers
     from podtracer_nb.notebook.widgets import browse, dashboard, ladder, picker, topology
+    from podtracer_nb.reading import read_parquet, read_pcap, scan, to_parquet
     from podtracer_nb.targets import Target, pin, resolve
     from podtracer_nb.tools import (
         LiveCapture,
@@ -46,12 +47,8 @@ if TYPE_CHECKING:
         iperf3,
         list_tools,
         pods,
-        read_parquet,
-        read_pcap,
         run,
         run_together,
-        scan,
-        to_parquet,
     )
 
 __all__ = [
@@ -121,12 +118,12 @@ _HOMES = {
     "pin": "targets",
     "resolve": "targets",
     "pods": "tools",
-    "read_parquet": "tools",
-    "read_pcap": "tools",
+    "read_parquet": "reading",
+    "read_pcap": "reading",
     "run": "tools",
     "run_together": "tools",
-    "scan": "tools",
-    "to_parquet": "tools",
+    "scan": "reading",
+    "to_parquet": "reading",
     "topology": "notebook.widgets",
     "tracers": "tools",
     "list_tools": "tools",

@@ -17,7 +17,7 @@ def read(request: options.ReadRequest) -> None:
     import warnings
 
     from podtracer_nb import packets
-    from podtracer_nb.tools import read_pcap
+    from podtracer_nb.reading import read_pcap
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", packets.DamageWarning)  # it is told below
@@ -35,7 +35,7 @@ def read(request: options.ReadRequest) -> None:
 
 def to_parquet(request: options.ReadRequest) -> int:
     """Write the capture as Parquet; the exit status tells whether it was interrupted."""
-    from podtracer_nb.tools import to_parquet
+    from podtracer_nb.reading import to_parquet
 
     written = to_parquet(request.path, str(request.to), overwrite=request.overwrite, **request.keywords())
     many = "" if len(written.parts) == 1 else "s"

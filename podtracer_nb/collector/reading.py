@@ -32,7 +32,7 @@ class Collected(Mapping[str, "pd.DataFrame"]):
         self._paths: dict[str, str] = dict(zip(captures["name"], captures["path"], strict=True))
 
     def __getitem__(self, name: str) -> pd.DataFrame:
-        from podtracer_nb.tools import read_pcap
+        from podtracer_nb.reading import read_pcap
 
         return read_pcap(self._paths[name])
 

@@ -8,11 +8,9 @@ from podtracer_nb.tools.diagnosis import doctor
 from podtracer_nb.tools.held import Held, changes, hold, undo_all
 from podtracer_nb.tools.impairment import impair
 from podtracer_nb.tools.job import ENDINGS, Job, Task
-from podtracer_nb.tools.large import read_parquet, scan, to_parquet
 from podtracer_nb.tools.listing import pods, tracers
 from podtracer_nb.tools.live import LiveCapture, LiveStats, capture, captures
 from podtracer_nb.tools.progress import Lines, Progress, TargetProgress
-from podtracer_nb.tools.reading import read_pcap
 from podtracer_nb.tools.registry import list_tools
 from podtracer_nb.tools.session import Session
 from podtracer_nb.tools.table import Column, Parsed, Table, Text, Unreadable
@@ -49,12 +47,8 @@ __all__ = [
     "iperf3",
     "list_tools",
     "pods",
-    "read_parquet",
-    "read_pcap",
     "run",
     "run_together",
-    "scan",
-    "to_parquet",
     "tracers",
     "undo_all",
 ]

@@ -22,7 +22,7 @@ from scapy.layers.inet6 import IPv6
 
 from podtracer_nb import packets
 from podtracer_nb.packets import parquet
-from podtracer_nb.tools import read_parquet
+from podtracer_nb.reading import read_parquet
 from tests.packets.captures import ETHER, SEEDS, capture, enhanced, header, interface, pcapng, record, section
 
 pytestmark = pytest.mark.usefixtures("engine")

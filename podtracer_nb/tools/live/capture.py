@@ -14,6 +14,7 @@ import pandas as pd
 
 from podtracer_nb import execution
 from podtracer_nb.errors import InputError
+from podtracer_nb.reading import read_pcap
 from podtracer_nb.tools import frames
 from podtracer_nb.tools.job import ENDINGS
 from podtracer_nb.tools.live import showing
@@ -22,7 +23,6 @@ from podtracer_nb.tools.live.listeners import Listeners
 from podtracer_nb.tools.live.parts import Parts, Rotation, Spool
 from podtracer_nb.tools.live.stats import LiveStats
 from podtracer_nb.tools.live.window import Extent, Window
-from podtracer_nb.tools.reading import read_pcap
 from podtracer_nb.tools.session import Session
 
 __all__ = ["LiveCapture"]

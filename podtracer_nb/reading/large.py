@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.errors import CaptureError, InputError, PackageMissing
-from podtracer_nb.tools.bar import Bar
+from podtracer_nb.reading.bar import Bar
 
 if TYPE_CHECKING:
     import pandas as pd

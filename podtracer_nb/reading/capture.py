@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
 
-from podtracer_nb.tools.large import spoken
+from podtracer_nb.reading.large import spoken
 
 if TYPE_CHECKING:
     import pandas as pd

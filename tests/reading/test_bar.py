@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from podtracer_nb.packets.parquet import Progress
-from podtracer_nb.tools import bar
+from podtracer_nb.reading import bar
 
 
 class Terminal(io.StringIO):
