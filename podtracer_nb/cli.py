@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import functools
-import importlib.metadata
 import itertools
 import os
 import signal
@@ -43,12 +42,11 @@ def main(words: list[str] | None = None) -> None:
     # Python has no object for one that was closed.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    # They end a run as Ctrl+C does: the tool flushes, what was captured stays. nohup's SIGHUP stays ignored.
-    for number in {signal.SIGTERM, *(getattr(signal, name, signal.SIGTERM) for name in ("SIGQUIT", "SIGHUP"))}:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
     try:
-        sys.exit(_carry_out(options.parse(sys.argv[1:] if words is None else words)))
+        request = options.parse(sys.argv[1:] if words is None else words)
+        _load(request)
+        _end_in_order()
+        sys.exit(_carry_out(request))
     except InputError as error:
         _say(f"podtracer: {error}")
         sys.exit(_MISUSED)
@@ -66,6 +64,32 @@ def main(words: list[str] | None = None) -> None:
     except OSError as error:
         _say(f"podtracer: {error.filename or 'the output could not be written'}: {error.strerror}")
         sys.exit(_FAILED)
+
+
+def _load(request: options.Request) -> None:
+    """Import what a command needs: most of the time that it takes, in which nothing has begun that could be kept."""
+    match request:
+        case options.DemoRequest():
+            import podtracer_nb.demo
+        case options.CollectRequest():
+            import podtracer_nb.collector
+        case options.VersionRequest():
+            import podtracer_nb.packets
+        case options.HelpRequest():
+            pass
+        case _:
+            import podtracer_nb.tools  # noqa: F401
+
+
+def _end_in_order() -> None:
+    """Have whatever ends a process end what it has begun: the tool flushes, what was captured stays.
+
+    Not before all is imported: an interrupt inside an import may be swallowed there, or printed.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP"):
+        number = getattr(signal, name, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's SIGHUP stays ignored
+            signal.signal(number, signal.default_int_handler)
 
 
 def _carry_out(request: options.Request) -> int:
@@ -117,10 +141,12 @@ def _carry_out(request: options.Request) -> int:
 
 
 def _version() -> None:
+    from importlib.metadata import version
+
     from podtracer_nb import packets
 
     build = "compiled" if packets.compiled else "interpreted: slow; install a C compiler and podtracer-nb again"
-    print(f"podtracer {importlib.metadata.version('podtracer-nb')} (dissector {build})")
+    print(f"podtracer {version('podtracer-nb')} (dissector {build})")
 
 
 def _doctor(request: options.DoctorRequest) -> int:

@@ -23,7 +23,9 @@ A message says what failed, why, and what to do next, in one line.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # typing would be most of what it takes to import the package
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "CaptureError",
