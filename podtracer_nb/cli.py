@@ -235,8 +235,7 @@ def _read(request: options.ReadRequest) -> None:
     if request.columns is not None:
         frame.to_csv(sys.stdout, sep="\t")
     else:
-        print(_header())
-        for line in _packet_lines(frame):
+        for line in _packet_table(frame, headed=True):
             print(line)
     damage = frame.attrs["podtracer"]["capture"]["damage"]
     read = f"{len(frame):,} packet{'' if len(frame) == 1 else 's'}"
@@ -477,32 +476,31 @@ def _print_packets(job: Job, before: str) -> None:
 
     reader = packets.Reader(job.run.stdout)
     job.count = reader
-    with _printing:
-        print(before + _header())
+    headed = True
     try:
         for chunk in reader.chunks(keep=False):
             with _printing:
-                for line in _packet_lines(chunk):
+                for line in _packet_table(chunk, headed=headed):
                     print(before + line)
                 sys.stdout.flush()
+            headed = headed and chunk.empty
     except packets.FormatError:
         # tcpdump ended before its first byte: its own words say why, and `settle` turns them into a line.
         if job.run.wait().bytes:
             raise
 
 
-def _header() -> str:
-    return f"{'frame':>7}  {'time':<15}  {'proto':<6}  packet"
+def _packet_table(frame: pd.DataFrame, *, headed: bool) -> list[str]:
+    """Return a line a packet: its number, time (UTC), protocol, endpoints, and what the protocol says.
 
-
-def _packet_lines(frame: pd.DataFrame) -> list[str]:
-    """Return a line a packet: its number, time (UTC), protocol, endpoints, and what the protocol says."""
+    The first packet has the columns' names above it, where the table begins with it.
+    """
     import pandas as pd
 
     def text(value: Any) -> str:
         return "" if pd.isna(value) else str(value)
 
-    lines = []
+    lines = [f"{'frame':>7}  {'time':<15}  {'proto':<6}  packet"] if headed and not frame.empty else []
     for row in frame.itertuples():
         ports = [f".{port}" if (port := text(value)) else "" for value in (row.sport, row.dport)]
         ends = f"{text(row.src) or text(row.eth_src)}{ports[0]} > {text(row.dst) or text(row.eth_dst)}{ports[1]}"

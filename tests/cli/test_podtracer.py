@@ -53,6 +53,12 @@ def test_packets_are_printed_as_they_come(podtracer: Podtracer) -> None:
     assert any("query" in line and "demo.svc.cluster.local" in line for line in lines)
 
 
+@pytest.mark.parametrize("words", [["--", "-i", "eth9"], ["-t", "1ms", "--", "udp port 9"]])
+def test_a_table_without_a_packet_has_no_header_either(podtracer: Podtracer, words: list[str]) -> None:
+    for pods in (["--pod", "web"], ["--pod", "web", "--pod", "api"]):
+        assert podtracer("run", "tcpdump", *pods, "-n", "demo", *words).stdout == b""
+
+
 def test_s_gives_the_tools_own_bytes(podtracer: Podtracer) -> None:
     done = podtracer("run", "tcpdump", "--pod", "web", "-n", "demo", "-s", "--", "-c", "5")
     assert done.returncode == 0, done.stderr

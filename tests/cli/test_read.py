@@ -58,6 +58,12 @@ def test_packets_and_columns_are_chosen_by_words(path: Path, tmp_path: Path) -> 
     assert read(path, "--stop", time, "--sample", "0.5", "--seed", "3", cwd=tmp_path).returncode == 0
 
 
+def test_a_capture_without_a_packet_is_told_and_has_no_table(tmp_path: Path) -> None:
+    (tmp_path / "none.pcap").write_bytes(header())
+    done = read("none.pcap", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "0 packets\n")
+
+
 @pytest.mark.parametrize(
     ("words", "status", "match"),
     [
