@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -42,6 +43,7 @@ def main(words: list[str] | None = None) -> None:
     # Python has no object for one that was closed.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    warnings.showwarning = lambda message, *_, **__: _say(f"podtracer: {message}")  # a user's, without our source
     try:
         request = options.parse(sys.argv[1:] if words is None else words)
         _load(request)
@@ -117,10 +119,12 @@ def _carry_out(request: options.Request) -> int:
             else:
                 hidden = [] if request.show_labels else ["labels"]
                 print(listed.drop(columns=hidden).to_string(index=False))
-        case options.ReadRequest(to=None):
-            _read(request)
         case options.ReadRequest():
-            return _to_parquet(request)
+            from podtracer_nb import packets
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", packets.DamageWarning)  # the last line tells of it
+                return _read(request) if request.to is None else _to_parquet(request)
         case options.ToolsRequest():
             from podtracer_nb.tools import list_tools
 
@@ -223,23 +227,18 @@ def _upload(job: Job, *, bucket: Bucket) -> None:
     _say(f"{job.target.label}: {job.count.bytes:,} bytes in {place}")
 
 
-def _read(request: options.ReadRequest) -> None:
-    import warnings
-
-    from podtracer_nb import packets
+def _read(request: options.ReadRequest) -> int:
     from podtracer_nb.tools import read_pcap
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", packets.DamageWarning)  # it is told below
-        frame = read_pcap(request.path, **request.keywords())
+    frame = read_pcap(request.path, **request.keywords())
     if request.columns is not None:
         frame.to_csv(sys.stdout, sep="\t")
     else:
         for line in _packet_table(frame, headed=True):
             print(line)
-    damage = frame.attrs["podtracer"]["capture"]["damage"]
     read = f"{len(frame):,} packet{'' if len(frame) == 1 else 's'}"
-    _say(read + (f"; damaged at byte {damage['offset']}: {damage['reason']}" if damage else ""))
+    _say("; ".join([read, *_of_capture(frame.attrs["podtracer"]["capture"])]))
+    return 0
 
 
 def _to_parquet(request: options.ReadRequest) -> int:
@@ -250,11 +249,25 @@ def _to_parquet(request: options.ReadRequest) -> int:
     words = [f"{written.packets:,} packets in {len(written.parts)} part{many} in {written.folder}"]
     if written.interrupted:
         words.insert(0, "interrupted")
-    damage = written.info["damage"]
-    if damage:
-        words.append(f"damaged at byte {damage['offset']}: {damage['reason']}")
-    _say("; ".join(words))
+    _say("; ".join([*words, *_of_capture(written.info)]))
     return 128 + signal.SIGINT if written.interrupted else 0
+
+
+def _of_capture(info: dict[str, Any]) -> list[str]:
+    """Return what a reader of a capture must not miss."""
+    from podtracer_nb import packets
+
+    words = []
+    if lacking := packets.undissected(info):
+        words.append(f"link type {lacking} is not dissected: packets have their time and lengths only")
+    for file in info.get("files", [info]):
+        damage = file["damage"]
+        if "format" not in file:
+            words.append(f"passed over: {damage['reason']}")
+        elif damage:
+            name = f"{file['path']} is " if "files" in info else ""
+            words.append(f"{name}damaged at byte {damage['offset']}: {damage['reason']}")
+    return words
 
 
 def _unattended(request: options.RunRequest) -> None:
@@ -503,8 +516,8 @@ def _packet_table(frame: pd.DataFrame, *, headed: bool) -> list[str]:
     lines = [f"{'frame':>7}  {'time':<15}  {'proto':<6}  packet"] if headed and not frame.empty else []
     for row in frame.itertuples():
         ports = [f".{port}" if (port := text(value)) else "" for value in (row.sport, row.dport)]
-        ends = f"{text(row.src) or text(row.eth_src)}{ports[0]} > {text(row.dst) or text(row.eth_dst)}{ports[1]}"
-        words = [ends]
+        ends = [f"{text(row.src) or text(row.eth_src)}{ports[0]}", f"{text(row.dst) or text(row.eth_dst)}{ports[1]}"]
+        words = [" > ".join(ends)] if any(ends) else []
         if text(row.tcp_flags):
             words.append(f"[{row.tcp_flags}] seq {row.tcp_seq} ack {text(row.tcp_ack) or '-'}")
         if text(row.dns_qname):

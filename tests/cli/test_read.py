@@ -64,6 +64,29 @@ def test_a_capture_without_a_packet_is_told_and_has_no_table(tmp_path: Path) -> 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "0 packets\n")
 
 
+@pytest.mark.parametrize("more", [[], ["--to", "out"]])
+def test_the_last_line_names_what_is_not_dissected_and_nothing_else_is_said(tmp_path: Path, more: list[str]) -> None:
+    for linktype, match in ((105, "IEEE802_11 (105)"), (999, "999")):
+        (tmp_path / "x.pcap").write_bytes(capture(PACKETS[:3], linktype))
+        done = read("x.pcap", *more, *(["--overwrite"] if more else []), cwd=tmp_path)
+        assert done.returncode == 0
+        (said,) = done.stderr.splitlines()
+        assert said.startswith("3 packets") and f"link type {match} is not dissected" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--to", "out"]])
+def test_of_several_files_the_last_line_says_which_are_damaged_and_which_were_passed_over(
+    path: Path, tmp_path: Path, more: list[str]
+) -> None:
+    (tmp_path / "cut.pcap").write_bytes(path.read_bytes()[:-5])
+    (tmp_path / "text.pcap").write_text("hello")
+    done = read("*.pcap", *more, cwd=tmp_path)
+    assert done.returncode == 0
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("49 packets") and "cut.pcap is damaged at byte" in said
+    assert said.count("damaged") == 1 and "passed over: text.pcap is not a capture" in said
+
+
 @pytest.mark.parametrize(
     ("words", "status", "match"),
     [
