@@ -48,24 +48,28 @@ def main(words: list[str] | None = None) -> None:
         request = options.parse(sys.argv[1:] if words is None else words)
         _load(request)
         _end_in_order()
-        sys.exit(_carry_out(request))
+        status = _carry_out(request)
+        sys.stdout.flush()
     except InputError as error:
         _say(f"podtracer: {error}")
-        sys.exit(_MISUSED)
+        status = _MISUSED
     except PodtracerError as error:
         _say(f"podtracer: {error}")
-        sys.exit(_FAILED)
+        status = _FAILED
     except KeyboardInterrupt:
         _say("podtracer: interrupted")
-        sys.exit(128 + signal.SIGINT)
+        status = 128 + signal.SIGINT
     except BrokenPipeError:
-        # Who read our output has gone (`| head`); there is nobody to tell.
-        # The interpreter flushes standard output once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        status = 128 + signal.SIGPIPE  # who read our output has gone (`| head`); there is nobody to tell
     except OSError as error:
         _say(f"podtracer: {error.filename or 'the output could not be written'}: {error.strerror}")
-        sys.exit(_FAILED)
+        status = _FAILED
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # It was told above. The interpreter flushes standard output once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
 
 
 def _load(request: options.Request) -> None:
@@ -236,6 +240,7 @@ def _read(request: options.ReadRequest) -> int:
     else:
         for line in _packet_table(frame, headed=True):
             print(line)
+    sys.stdout.flush()  # the table, and then what is said of it
     read = f"{len(frame):,} packet{'' if len(frame) == 1 else 's'}"
     _say("; ".join([read, *_of_capture(frame.attrs["podtracer"]["capture"])]))
     return 0
