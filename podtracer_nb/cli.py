@@ -139,12 +139,6 @@ def _carry_out(request: options.Request) -> int:
             _demo(action)
         case options.DoctorRequest():
             return _doctor(request)
-        case options.TracersRequest():
-            raise InputError("tracers are a notebook's: %podtrace tracers; a shell's are deleted when its command ends")
-        case options.ChangesRequest():
-            raise InputError("changes is for a notebook: a shell's command holds its change until it ends")
-        case options.UseRequest():
-            raise InputError("use is for a notebook: %podtrace use -n demo")
     return 0
 
 

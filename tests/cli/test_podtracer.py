@@ -169,6 +169,8 @@ def test_read_prints_a_capture(podtracer: Podtracer, tmp_path: Path) -> None:
         (["read", ""], "'' is not a capture file"),
         (["read", "/etc"], "/etc"),
         (["tcpdump"], "podtracer run tcpdump"),
+        (["captures"], "in a notebook it is %podtrace captures"),
+        (["demo"], "up, down, status"),
     ],
 )
 def test_what_cannot_be_is_one_line(podtracer: Podtracer, words: list[str], line: str) -> None:
