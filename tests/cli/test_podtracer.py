@@ -105,6 +105,11 @@ def test_the_tools_exit_status_is_ours(podtracer: Podtracer) -> None:
     assert done.stderr.startswith(b"err\n")
 
 
+def test_a_note_of_our_own_launcher_is_told_once_in_the_last_line(podtracer: Podtracer) -> None:
+    done = podtracer("run", "sh", "--pod", "web", "-n", "demo", "--", "-c", "echo 'podtracer: looked up here' >&2")
+    assert done.stderr.decode().splitlines()[-1].count("looked up here") == 1
+
+
 def test_the_tools_words_never_meet_a_shell(podtracer: Podtracer, tmp_path: Path) -> None:
     done = podtracer("run", "echo", "--pod", "web", "-n", "demo", "--", f"$(touch {tmp_path}/evil); `id`")
     assert done.stdout.decode() == f"$(touch {tmp_path}/evil); `id`\n"
