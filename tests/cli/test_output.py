@@ -18,7 +18,7 @@ from tests import s3
 from tests.cluster.fixtures import wait_for
 from tests.machine import needs
 
-WORDS = [sys.executable, "-m", "podtracer_nb.cli", "run"]
+WORDS = [sys.executable, "-m", "podtracer_nb", "run"]
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.cli.conftest import Podtracer
 from tests.machine import needs
 from tests.targets.namespaces import holder, until
 
-PODTRACER = [sys.executable, "-m", "podtracer_nb.cli"]
+PODTRACER = [sys.executable, "-m", "podtracer_nb"]
 HOSTNAME = "/proc/sys/kernel/hostname"
 
 pytestmark = needs("netns", "dnsmasq", "tcpdump", "iproute2", "ping")
@@ -227,13 +227,13 @@ def test_killed_outright_it_leaves_no_tool_and_a_whole_file(environment: dict[st
 
 
 def test_a_daemons_closed_descriptors_break_nothing(environment: dict[str, str]) -> None:
-    line = f"{sys.executable} -m podtracer_nb.cli run echo --pod web -n demo -- hello <&-"
+    line = f"{sys.executable} -m podtracer_nb run echo --pod web -n demo -- hello <&-"
     done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, timeout=30, check=False)
     assert done.stdout == b"hello\n", done.stderr
 
 
 def test_who_reads_no_more_ends_the_run(environment: dict[str, str]) -> None:
-    line = f"{sys.executable} -m podtracer_nb.cli run sh --pod web -n demo -- -c 'while :; do echo y; done' | head -n 3"
+    line = f"{sys.executable} -m podtracer_nb run sh --pod web -n demo -- -c 'while :; do echo y; done' | head -n 3"
     done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, timeout=30, check=False)
     assert done.stdout == b"y\ny\ny\n"
     assert b"Traceback" not in done.stderr
@@ -254,7 +254,7 @@ def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(number: signal.Signal
         words = ["run", "sh", "--pid", str(held.pid), "-f", str(tmp_path / "left.txt"), "--", "-c"]
         script = "trap 'echo flushed; exit 0' INT; echo begun; while :; do sleep 0.1; done"
         with subprocess.Popen(
-            [sys.executable, "-m", "podtracer_nb.cli", *words, script], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "podtracer_nb", *words, script], stderr=subprocess.PIPE, text=True
         ) as process:
             until(lambda: (tmp_path / "left.txt").exists() and "begun" in (tmp_path / "left.txt").read_text())
             process.send_signal(number)
@@ -267,9 +267,7 @@ def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(number: signal.Signal
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_reason_to_fail(closed: str, tmp_path: Path) -> None:
     with holder("net") as held:
-        line = (
-            f"{sys.executable} -m podtracer_nb.cli run ip --pid {held.pid} -f {tmp_path}/out.txt -- -br link {closed}"
-        )
+        line = f"{sys.executable} -m podtracer_nb run ip --pid {held.pid} -f {tmp_path}/out.txt -- -br link {closed}"
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert (tmp_path / "out.txt").read_text().startswith("lo ")

@@ -18,7 +18,7 @@ from tests.machine import needs
 from tests.packets.captures import SEEDS, capture, header, record
 
 PACKETS = SEEDS["EN10MB"][1]
-COMMAND = [sys.executable, "-m", "podtracer_nb.cli", "read"]
+COMMAND = [sys.executable, "-m", "podtracer_nb", "read"]
 
 
 def read(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -11,37 +11,40 @@ from pathlib import Path
 import pytest
 
 PODTRACER = Path(sys.executable).with_name("podtracer")
-LOADED = "import time:"
+LOADED = b"import time:"
 """How Python tells, on standard error and at once, of a module that it has loaded: PYTHONPROFILEIMPORTTIME."""
 
 
-def interrupted_when_loaded(module: str, *words: str) -> tuple[int, str]:
-    """Interrupt `podtracer` as soon as it has loaded a module; return its exit status and its own words."""
+def interrupted_when_loaded(module: str, *words: str) -> tuple[int, bytes]:
+    """Interrupt `podtracer` as soon as it has loaded a module; return its exit status and its own words.
+
+    It is some sixty modules ahead of us at most: its pipe holds no more, and we read nothing in advance.
+    """
     with subprocess.Popen(
         [PODTRACER, *words],
         env={**os.environ, "PYTHONPROFILEIMPORTTIME": "1"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        text=True,
+        bufsize=0,
+        pipesize=4096,
     ) as process:
         assert process.stderr is not None
         said, seen = [], False
         for line in process.stderr:
             if not line.startswith(LOADED):
                 said.append(line)
-            elif not seen and line.split("|")[-1].strip() == module:
+            elif not seen and line.split(b"|")[-1].strip() == module.encode():
                 seen = True
                 process.send_signal(signal.SIGINT)
     assert seen, f"{module} was not loaded: {said}"
-    return process.returncode, "".join(said)
+    return process.returncode, b"".join(said)
 
 
-@pytest.mark.parametrize(
-    "module", ["datetime", "click", "podtracer_nb.options", "numpy", "pandas", "podtracer_nb.execution"]
-)
+# Behind each of them there are far more modules to come than the pipe holds.
+@pytest.mark.parametrize("module", ["datetime", "click", "podtracer_nb.options", "numpy", "pandas.core.frame"])
 @pytest.mark.parametrize("words", [["run", "tcpdump", "--netns", "none"], ["read", "none.pcap"]])
 def test_an_interrupt_before_anything_has_begun_ends_it_without_a_word(module: str, words: list[str]) -> None:
-    assert interrupted_when_loaded(module, *words) == (128 + signal.SIGINT, "")
+    assert interrupted_when_loaded(module, *words) == (128 + signal.SIGINT, b"")
 
 
 def test_an_ignored_interrupt_stays_ignored() -> None:

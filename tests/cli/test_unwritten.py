@@ -21,7 +21,7 @@ def ended(stdout: int, words: list[str], folder: Path) -> tuple[int, str]:
     buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     recordings = {"PODTRACER_RECORDINGS": str(folder / "recordings"), "KUBECONFIG": os.devnull}
     done = subprocess.run(
-        [sys.executable, "-m", "podtracer_nb.cli", *words],
+        [sys.executable, "-m", "podtracer_nb", *words],
         env=buffered | recordings,
         cwd=folder,
         stdout=stdout,
