@@ -9,7 +9,6 @@ In a notebook: ``%load_ext podtracer_nb``, then ``%podtrace tcpdump --pod web -n
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from podtracer_nb.errors import (
     CaptureError,
@@ -29,7 +28,10 @@ from podtracer_nb.errors import (
     ToolNotFound,
 )
 
+TYPE_CHECKING = False  # typing would take most of the time that this module takes
 if TYPE_CHECKING:
+    from typing import Any
+
     from podtracer_nb.analysis import diff
     from podtracer_nb.collector import collected
     from podtracer_nb.execution import delete_tracers

@@ -23,7 +23,9 @@ A message says what failed, why, and what to do next, in one line.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # typing would be most of what it takes to import the package
+if TYPE_CHECKING:
+    from typing import Any
 
 __all__ = [
     "CaptureError",
@@ -45,7 +47,15 @@ __all__ = [
 
 
 class PodtracerError(Exception):
-    """Base of every error that podtracer raises on purpose; a notebook shows it as one line."""
+    """Base of every error that podtracer raises on purpose; a notebook shows it as one line.
+
+    Attributes
+    ----------
+    command
+        Which of several commands that were to run together it is of, from 0; None: of none alone.
+    """
+
+    command: int | None = None
 
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython prints in place of a traceback."""

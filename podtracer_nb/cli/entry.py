@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 
 from podtracer_nb import options
 from podtracer_nb.cli import collecting, listing, reading, running
@@ -27,29 +28,61 @@ def main(words: list[str] | None = None) -> None:
     # Python has no object for one that was closed.
     sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    # They end a run as Ctrl+C does: the tool flushes, what was captured stays. nohup's SIGHUP stays ignored.
-    for number in {signal.SIGTERM, *(getattr(signal, name, signal.SIGTERM) for name in ("SIGQUIT", "SIGHUP"))}:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    warnings.showwarning = lambda message, *_, **__: say(f"podtracer: {message}")  # a user's, without our source
     try:
-        sys.exit(_carry_out(options.parse(sys.argv[1:] if words is None else words)))
+        request = options.parse(sys.argv[1:] if words is None else words)
+        _load(request)
+        _end_in_order()
+        status = _carry_out(request)
+        sys.stdout.flush()
     except InputError as error:
         say(f"podtracer: {error}")
-        sys.exit(_MISUSED)
+        status = _MISUSED
     except PodtracerError as error:
         say(f"podtracer: {error}")
-        sys.exit(FAILED)
+        status = FAILED
     except KeyboardInterrupt:
         say("podtracer: interrupted")
-        sys.exit(128 + signal.SIGINT)
+        status = 128 + signal.SIGINT
     except BrokenPipeError:
-        # Who read our output has gone (`| head`); there is nobody to tell.
-        # The interpreter flushes standard output once more at exit: let that go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
+        status = 128 + signal.SIGPIPE  # who read our output has gone (`| head`); there is nobody to tell
     except OSError as error:
         say(f"podtracer: {error.filename or 'the output could not be written'}: {error.strerror}")
-        sys.exit(FAILED)
+        status = FAILED
+    try:
+        sys.stdout.flush()
+    except OSError:
+        # It was told above. The interpreter flushes standard output once more at exit: let that go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status)
+
+
+def _load(request: options.Request) -> None:
+    """Import what a command needs: most of the time that it takes, in which nothing has begun that could be kept."""
+    match request:
+        case options.DemoRequest():
+            import podtracer_nb.demo
+        case options.CollectRequest():
+            import podtracer_nb.collector
+        case options.VersionRequest():
+            import podtracer_nb.packets
+        case options.ReadRequest():
+            import podtracer_nb.reading
+        case options.HelpRequest():
+            pass
+        case _:
+            import podtracer_nb.tools  # noqa: F401
+
+
+def _end_in_order() -> None:
+    """Have whatever ends a process end what it has begun: the tool flushes, what was captured stays.
+
+    Not before all is imported: an interrupt inside an import may be swallowed there, or printed.
+    """
+    for name in ("SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP"):
+        number = getattr(signal, name, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup's SIGHUP stays ignored
+            signal.signal(number, signal.default_int_handler)
 
 
 def _carry_out(request: options.Request) -> int:
@@ -66,10 +99,8 @@ def _carry_out(request: options.Request) -> int:
             return running.hold(request)
         case options.PodsRequest():
             listing.pods(request)
-        case options.ReadRequest(to=None):
-            reading.read(request)
         case options.ReadRequest():
-            return reading.to_parquet(request)
+            return reading.read(request)
         case options.ToolsRequest():
             listing.tools()
         case options.CollectRequest():
@@ -80,10 +111,4 @@ def _carry_out(request: options.Request) -> int:
             print({"up": demo.up, "down": demo.down, "status": demo.status}[action]())
         case options.DoctorRequest():
             return listing.doctor(request)
-        case options.TracersRequest():
-            raise InputError("tracers are a notebook's: %podtrace tracers; a shell's are deleted when its command ends")
-        case options.ChangesRequest():
-            raise InputError("changes is for a notebook: a shell's command holds its change until it ends")
-        case options.UseRequest():
-            raise InputError("use is for a notebook: %podtrace use -n demo")
     return 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-
 from podtracer_nb import options
 from podtracer_nb.cli.saying import FAILED, say
 
@@ -35,10 +33,12 @@ def tools() -> None:
 
 def version() -> None:
     """Print the version, and which build of the dissector is in use."""
+    from importlib.metadata import version as version_of
+
     from podtracer_nb import packets
 
     build = "compiled" if packets.compiled else "interpreted: slow; install a C compiler and podtracer-nb again"
-    print(f"podtracer {importlib.metadata.version('podtracer-nb')} (dissector {build})")
+    print(f"podtracer {version_of('podtracer-nb')} (dissector {build})")
 
 
 def doctor(request: options.DoctorRequest) -> int:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from podtracer_nb.tools import Job
 
-__all__ = ["header", "packet_lines", "print_output"]
+__all__ = ["packet_table", "print_output"]
 
 _printing = threading.Lock()
 
@@ -94,37 +94,35 @@ def _print_packets(job: Job, before: str) -> None:
 
     reader = packets.Reader(job.run.stdout)
     job.count = reader
-    with _printing:
-        print(before + header())
+    headed = True
     try:
         for chunk in reader.chunks(keep=False):
             with _printing:
-                for line in packet_lines(chunk):
+                for line in packet_table(chunk, headed=headed):
                     print(before + line)
                 sys.stdout.flush()
+            headed = headed and chunk.empty
     except packets.FormatError:
         # tcpdump ended before its first byte: its own words say why, and `settle` turns them into a line.
         if job.run.wait().bytes:
             raise
 
 
-def header() -> str:
-    """Return what stands above the lines of `packet_lines`."""
-    return f"{'frame':>7}  {'time':<15}  {'proto':<6}  packet"
+def packet_table(frame: pd.DataFrame, *, headed: bool) -> list[str]:
+    """Return a line a packet: its number, time (UTC), protocol, endpoints, and what the protocol says.
 
-
-def packet_lines(frame: pd.DataFrame) -> list[str]:
-    """Return a line a packet: its number, time (UTC), protocol, endpoints, and what the protocol says."""
+    The first packet has the columns' names above it, where the table begins with it.
+    """
     import pandas as pd
 
     def text(value: Any) -> str:
         return "" if pd.isna(value) else str(value)
 
-    lines = []
+    lines = [f"{'frame':>7}  {'time':<15}  {'proto':<6}  packet"] if headed and not frame.empty else []
     for row in frame.itertuples():
         ports = [f".{port}" if (port := text(value)) else "" for value in (row.sport, row.dport)]
-        ends = f"{text(row.src) or text(row.eth_src)}{ports[0]} > {text(row.dst) or text(row.eth_dst)}{ports[1]}"
-        words = [ends]
+        ends = [f"{text(row.src) or text(row.eth_src)}{ports[0]}", f"{text(row.dst) or text(row.eth_dst)}{ports[1]}"]
+        words = [" > ".join(ends)] if any(ends) else []
         if text(row.tcp_flags):
             words.append(f"[{row.tcp_flags}] seq {row.tcp_seq} ack {text(row.tcp_ack) or '-'}")
         if text(row.dns_qname):

@@ -13,7 +13,7 @@ from pathlib import Path
 from podtracer_nb.errors import InputError
 from podtracer_nb.execution import files
 
-__all__ = ["new_recording_path", "open_recording", "recordings_directory"]
+__all__ = ["new_recording_path", "open_recording", "recordings_directory", "remove_recording"]
 
 _NEXT = "name another file, or set PODTRACER_RECORDINGS to a directory that can be written"
 
@@ -99,3 +99,9 @@ def open_recording(path: Path) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def remove_recording(path: Path) -> None:
+    """Remove a recording and its description, as far as they are there."""
+    for each in (path, Path(f"{path}.json")):
+        each.unlink(missing_ok=True)

@@ -25,7 +25,7 @@ from podtracer_nb.errors import ClusterError, ExecutionError, PodtracerError, Pr
 from podtracer_nb.execution import files, supervisor
 from podtracer_nb.execution.clock import measured
 from podtracer_nb.execution.feed import Failure, Feed, Status
-from podtracer_nb.execution.recording import open_recording
+from podtracer_nb.execution.recording import open_recording, remove_recording
 from podtracer_nb.execution.run import Run, new_journal
 from podtracer_nb.execution.stream import STDOUT, ExecStream
 from podtracer_nb.targets import Target
@@ -410,8 +410,7 @@ def start_remote(
         run.close()
         raise
     if feed.started is None and feed.error is not None:
-        for left in (path, Path(f"{path}.json")):
-            left.unlink(missing_ok=True)
+        remove_recording(path)
         raise feed.error
     if feed.started is not None:
         place.notices = tuple(dict.fromkeys((*place.notices, *feed.started["notices"])))

@@ -25,7 +25,7 @@ from podtracer_nb.errors import ExecutionError, InputError, PrivilegeError, Tool
 from podtracer_nb.execution import files, supervisor
 from podtracer_nb.execution.clock import Clock
 from podtracer_nb.execution.feed import Feed, Status, SupervisedFeed
-from podtracer_nb.execution.recording import open_recording
+from podtracer_nb.execution.recording import open_recording, remove_recording
 from podtracer_nb.targets import Pin
 
 if TYPE_CHECKING:
@@ -376,9 +376,7 @@ def start(
     if feed.pid is None and feed.failure is not None:
         if feed.failure.errno is None:
             raise ExecutionError(f"{words[0]} in {pin.target.label} was not started: {feed.failure.message}")
-        for left in (path, Path(f"{path}.json")):
-            if left.is_file() and not left.stat().st_size:
-                left.unlink()
+        remove_recording(path)  # of the description, there is what had room
         raise ExecutionError(
             f"{words[0]} in {pin.target.label} was not started ({feed.failure.message}): make room or name another file"
         )

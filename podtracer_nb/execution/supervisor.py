@@ -183,6 +183,9 @@ class Sidecar:
             _write_all(descriptor, text.ljust(max(_SIDECAR_RESERVE, os.fstat(descriptor).st_size)), 0)
             if "reason" in content:
                 os.ftruncate(descriptor, len(text))
+        except OSError as error:
+            error.filename = self._path  # write(2) knows none
+            raise
         finally:
             os.close(descriptor)
 

@@ -235,5 +235,11 @@ def _notes(meta: Mapping[str, Any]) -> list[Part]:
 
 
 def _damage(capture: Mapping[str, Any]) -> list[Part]:
-    damage = capture.get("damage")
-    return [Part(f"damaged at byte {damage['offset']:,}: {damage['reason']}", loud=True)] if damage else []
+    from podtracer_nb import packets  # only where there is a capture, so it is loaded
+
+    parts = []
+    if lacking := packets.undissected(capture):
+        parts.append(Part(f"link type {lacking} is not dissected", loud=True))
+    if damage := capture.get("damage"):
+        parts.append(Part(f"damaged at byte {damage['offset']:,}: {damage['reason']}", loud=True))
+    return parts

@@ -37,8 +37,9 @@ class RunInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class _Line:
-    """One command of a cell."""
+    """One command of a cell; its number is the editor's, in which the line of the magic is the first."""
 
+    number: int
     text: str
     tool: str
     arguments: tuple[str, ...]
@@ -245,11 +246,18 @@ class PodtraceMagics(Magics):
         self, request: options.RunRequest, cell: str, names: Mapping[str, Any]
     ) -> dict[str, pd.DataFrame] | None:
         # All lines are read before the first is run: a slip in the last must not cost the work of the others.
-        lines = [_command(text.strip(), names) for text in cell.splitlines() if text.strip() and text.strip()[0] != "#"]
+        lines = []
+        for number, text in enumerate(map(str.strip, cell.splitlines()), 2):
+            if not text or text.startswith("#"):
+                continue
+            try:
+                lines.append(_command(number, text, names))
+                _refuse_raw_output(replace(request, tool=lines[-1].tool))
+            except InputError as error:
+                _tell_line(error, number, text)
+                raise
         if not lines:
             raise InputError("the cell names no command: write one a line below %%podtrace")
-        for each in lines:
-            _refuse_raw_output(replace(request, tool=each.tool))
         frames = self._together(request, lines)
         if request.stdout:
             for frame in frames.values():
@@ -269,17 +277,23 @@ class PodtraceMagics(Magics):
         progress = ProgressLine(self._shell, what, bounded=bounded)
         frames: dict[str, pd.DataFrame] = {}
         banners: list[display.Banner] = []
-        failures: list[PodtracerError] = []
+        failures: list[tuple[_Line, PodtracerError]] = []
         try:
             results = podtracer_nb.run_together(
                 [(each.tool, each.arguments) for each in lines], **request.keywords(), progress=progress
             )
             for each, result in zip(lines, results.values(), strict=True):
                 if isinstance(result, PodtracerError):
-                    failures.append(result)
+                    failures.append((each, result))
                     continue
                 frames[_unused(each.text, frames)] = result
                 banners.append(display.of_run(result, self.defaults, each.text))
+        except PodtracerError as error:  # nothing was started
+            if error.command is None:
+                raise
+            line = lines[error.command]
+            _tell_line(error, line.number, line.text)
+            raise
         except KeyboardInterrupt:
             raise RunInterrupted("no table was made; what the tools had written stays in their recordings") from None
         finally:
@@ -288,7 +302,9 @@ class PodtraceMagics(Magics):
             self._show(banner)
         if failures:
             self._hand_over(frames, request.out)
-            raise failures[0]
+            line, failure = failures[0]
+            _tell_line(failure, line.number, line.text)
+            raise failure
         return frames
 
     def _one(self, request: options.RunRequest, tool: str, arguments: tuple[str, ...]) -> pd.DataFrame:
@@ -339,14 +355,19 @@ def _without_semicolon(line: str) -> tuple[str, bool]:
     return line, False
 
 
-def _command(text: str, names: Mapping[str, Any]) -> _Line:
+def _tell_line(error: PodtracerError, number: int, text: str) -> None:
+    """Have an error say in which line of the cell it is."""
+    error.args = (f"{error} (line {number} of the cell: {text})",)
+
+
+def _command(number: int, text: str, names: Mapping[str, Any]) -> _Line:
     """Read one line of a cell: all of its words are the tool's."""
     tool, *arguments = expansion.split(f"-- {text}", names)[1:]
     if arguments[:1] == ["--"]:  # a line that was copied from behind %podtrace
         del arguments[0]
     if tool.startswith("-"):
         raise InputError(f"{text!r} begins with an option; options of podtracer stand in the line of %%podtrace")
-    return _Line(text, tool, tuple(arguments))
+    return _Line(number, text, tool, tuple(arguments))
 
 
 def _started(request: options.RunRequest) -> LiveCapture:

@@ -290,6 +290,8 @@ def _pods(**values: Any) -> PodsRequest:
 @click.option("-o", "--out", type=Variable(), help="Notebook: put the frame into this variable.")
 def _read(**values: Any) -> ReadRequest:
     """Read a capture file into a table, or into Parquet."""
+    if not values["path"]:
+        raise click.UsageError("'' is not a capture file")
     if values["overwrite"] and values["to"] is None:
         raise click.UsageError("--overwrite belongs to --to")
     if values["out"] is not None and values["to"] is not None:

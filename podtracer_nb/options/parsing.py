@@ -79,6 +79,8 @@ def _split_command(
     nearest = _nearest(words[0], commands, cutoff=0.8 if magic else 0.6)
     if magic and not (len(words) == 1 and nearest):
         return "run", words
+    if words[0] in MAGIC:
+        raise InputError(f"no such command {words[0]!r} in a shell; in a notebook it is %podtrace {words[0]}")
     hint = f"; did you mean {nearest!r}?" if nearest else f"; commands: {', '.join(commands)}"
     if re.fullmatch(r"[a-z0-9_.+]+", words[0]) and not nearest:
         hint += f"; to run a tool: podtracer run {shlex.join(words[:1])} --pod POD"
@@ -176,7 +178,7 @@ def _divide(words: Sequence[str]) -> tuple[list[str], list[str], str | None]:
 
 
 def _refuse(error: click.ClickException, shown: str, name: str) -> NoReturn:
-    message = error.format_message().rstrip(".")
+    message = re.sub(r"\s*\n\s*", " ", error.format_message().rstrip("."))  # click lists choices one a line
     if isinstance(error, click.NoSuchOption) and name == "run":
         message = f"no such option {error.option_name}; the tool's own options go after --"
     hint = "" if " -- " in message or "; " in message else f"; see {shown} --help"

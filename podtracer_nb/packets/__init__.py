@@ -7,6 +7,7 @@ from podtracer_nb.packets import schema
 from podtracer_nb.packets.bpf import FilterError
 from podtracer_nb.packets.capture_format import DamageWarning, FormatError, InterpretedWarning, LinktypeWarning
 from podtracer_nb.packets.dns import dns_answers
+from podtracer_nb.packets.provenance import undissected
 from podtracer_nb.packets.reader import Reader, compiled, locate, raw, read, stream
 from podtracer_nb.packets.selection import Choice, Selection
 
@@ -26,4 +27,5 @@ __all__ = [
     "read",
     "schema",
     "stream",
+    "undissected",
 ]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from podtracer_nb.packets.capture_format import PcapHeader
+from podtracer_nb.packets.capture_format import LINKTYPES, PcapHeader, linktype_name
 from podtracer_nb.packets.pcapng import PcapngFormat
 
-__all__ = ["damage", "header_info", "leftover", "linktypes"]
+__all__ = ["damage", "header_info", "leftover", "linktypes", "named", "undissected"]
 
 _RECORD_HEADER = 16
 
@@ -39,6 +40,30 @@ def linktypes(header: Header) -> list[int]:
     if isinstance(header, PcapngFormat):
         return [each.linktype for each in header.all_interfaces]
     return [header.linktype] if header else []
+
+
+def undissected(info: Mapping[str, Any]) -> str:
+    """Name the link types of a capture that are not dissected, with their numbers; empty where all are.
+
+    Parameters
+    ----------
+    info
+        What `Reader.capture_info` returned.
+
+    Examples
+    --------
+    >>> from podtracer_nb.packets import provenance
+    >>> provenance.undissected({"linktype": 105}), provenance.undissected({"linktype": 1})
+    ('IEEE802_11 (105)', '')
+    """
+    headers = [each for file in info.get("files", [info]) for each in file.get("interfaces", [file])]
+    return named({each["linktype"] for each in headers if each.get("linktype") is not None} - set(LINKTYPES))
+
+
+def named(linktypes: Collection[int]) -> str:
+    """Return link types by name and number; of one that has no name here, the number."""
+    names = ((linktype_name(number), str(number)) for number in sorted(linktypes))
+    return ", ".join(number if name == number else f"{name} ({number})" for name, number in names)
 
 
 def leftover(header: Header, left: int) -> str | None:

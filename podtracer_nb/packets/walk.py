@@ -17,7 +17,6 @@ from podtracer_nb.packets.capture_format import (
     FormatError,
     LinktypeWarning,
     PcapHeader,
-    linktype_name,
 )
 from podtracer_nb.packets.columns import ColumnMemory
 from podtracer_nb.packets.dictionaries import Dictionaries
@@ -483,10 +482,9 @@ class Walk:
         lacking = {number for number in provenance.linktypes(self._header) if number not in LINKTYPES} - self._lacking
         if lacking and self.walked > self._before:
             self._lacking |= lacking
-            listed = ", ".join(f"{linktype_name(number)} ({number})" for number in sorted(lacking))
             warnings.warn(
-                f"{self._input.name} has packets of link type {listed}, which is not dissected: they have their time "
-                "and lengths only",
+                f"{self._input.name} has packets of link type {provenance.named(lacking)}, which is not "
+                "dissected: they have their time and lengths only",
                 LinktypeWarning,
                 stacklevel=5,
             )

@@ -73,6 +73,8 @@ def _known_to_it(command: Command, held: targets.Pin | execution.Elsewhere) -> C
 
 def installed(tool: Tool) -> None:
     if shutil.which(tool.name, path=execution.search_path()) is None:
+        if "/" in tool.name and Path(tool.name).exists():
+            raise ToolNotFound(f"{tool.name} is no program: it is no file that may be executed")
         hint = f"apt-get install {tool.package}" if tool.package else "install it, or look at the spelling"
         raise ToolNotFound(f"{tool.name} is not installed on this machine: {hint}")
 

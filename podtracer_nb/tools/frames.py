@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from podtracer_nb import analysis as _accessor  # noqa: F401  a frame is born with `df.podtrace`
-from podtracer_nb import packets
+from podtracer_nb import execution, packets
 from podtracer_nb.errors import CaptureError, InputError, ToolFailed
 from podtracer_nb.targets import Pin, departed
 from podtracer_nb.tools import clocks
@@ -53,9 +53,18 @@ def settle(job: Job) -> dict[str, Any]:
     Raises
     ------
     PodtracerError
-        The tool failed and left no packets: what it wrote to standard error, said in one line.
+        The tool failed and left no packets: what it wrote to standard error, said in one line. The disk was full from
+        the start: nothing is left there.
     """
     status = job.run.wait()
+    packets_only = job.command.output == "packets"
+    if status.reason == "disk" and job.change is None and not (job.count.packets if packets_only else status.bytes):
+        execution.remove_recording(job.recording)
+        where = f"of {job.recording.parent}" if isinstance(job.pin, Pin) else f"of node {job.target.node}"
+        raise ToolFailed(
+            f"the disk {where} is full: it had room for nothing of what {job.tool.name} in {job.target.label} wrote; "
+            "make room, or name another file"
+        )
     if status.reason == "exit" and status.exit_code and not job.gone and isinstance(job.pin, Pin):
         # Its interface went with the pod, faster than anybody could look.
         job.gone = departed(job.pin)
@@ -80,7 +89,9 @@ def settle(job: Job) -> dict[str, Any]:
     if status.signal and status.reason == "exit" and not job.interrupted:
         provenance["notes"].append(f"{job.tool.name} was killed by signal {status.signal}")
     if status.reason == "disk":
-        kept, captured = job.count.packets, provenance["drops"].get("captured")
+        # Bytes that were only passed on are not counted by packets.
+        kept = None if isinstance(job.count, Counted) else job.count.packets
+        captured = provenance["drops"].get("captured")
         part = f", {kept:,} of {captured:,} packets" if kept and captured else ""
         provenance["notes"].append(f"the disk is full: {job.recording} ends at what had room{part}")
     return provenance

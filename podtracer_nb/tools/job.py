@@ -148,7 +148,6 @@ class Job:
                 *self.pin.notices,
                 *self.under,
                 *(line.removeprefix(resolver.NOTE) for line in stderr.splitlines() if line.startswith(resolver.NOTE)),
-                *(line.removeprefix(resolver.NOTE) for line in stderr.splitlines() if line.startswith(resolver.NOTE)),
                 *(note for note in (self.gone, self.limited, status.reason == "tracer-gone" and status.note) if note),
             ],
         }

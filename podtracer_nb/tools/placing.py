@@ -6,10 +6,11 @@ where the others may go on without it.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -90,17 +91,18 @@ def place(wanted: Wanted, opened: ExitStack) -> Placed:
     """
     if any("\0" in word for task in wanted.tasks for word in task.arguments):
         raise InputError("an argument holds a NUL byte, which no program can be given")
-    tools = [find(task.tool) for task in wanted.tasks]
-    changes = [
-        _change(tool, task, wanted.allow_change, hold=wanted.hold)
-        for tool, task in zip(tools, wanted.tasks, strict=True)
-    ]
+    tools, changes = [], []
+    for at, task in enumerate(wanted.tasks):
+        with _of(at):
+            tools.append(find(task.tool))
+            changes.append(_change(tools[at], task, wanted.allow_change, hold=wanted.hold))
     starting = _Starting(wanted, opened)
     try:
         places = starting.reach()
         if "mnt" not in wanted.kinds and any(isinstance(held, targets.Pin) for held in places):
-            for tool in tools:
-                fitting.installed(tool)
+            for at, tool in enumerate(tools):
+                with _of(at):
+                    fitting.installed(tool)
         planned = starting.plan(places, tools, changes)
         if wanted.counted and not any(each.command.output == "packets" for each in planned):
             raise InputError("count_total counts packets, and nothing here captures any: leave it out")
@@ -186,17 +188,23 @@ class _Starting:
 
         def one(asked: tuple[int, Place, Task, Tool, Change | None]) -> _Planned:
             number, held, task, tool, change = asked
-            change = change and _with_its_undo(change, task, held, wanted.hold)
-            command, repeated = fitting.prepared(tool, task, held, alone=len(tools) == 1)
-            if isinstance(held, targets.Pin):
-                fitting.check(tool, command, held)
+            with _of(number % len(tools)):
+                change = change and _with_its_undo(change, task, held, wanted.hold)
+                command, repeated = fitting.prepared(tool, task, held, alone=len(tools) == 1)
+                if isinstance(held, targets.Pin):
+                    fitting.check(tool, command, held)
             return _Planned(number, task, tool, change, held, command, repeated)
 
         return self._whole(one, whole, lambda asked: asked[1].target)
 
     def start(self, planned: Sequence[_Planned]) -> dict[int, Job]:
         """Start these at the same time; return the jobs by their number."""
-        return {each.number: job for each, job in self._whole(self._start, planned, lambda each: each.held.target)}
+
+        def one(each: _Planned) -> tuple[_Planned, Job]:
+            with _of(each.number % len(self.wanted.tasks)):
+                return self._start(each)
+
+        return {each.number: job for each, job in self._whole(one, planned, lambda each: each.held.target)}
 
     def _start(self, each: _Planned) -> tuple[_Planned, Job]:
         wanted, held, command = self.wanted, each.held, each.command
@@ -288,6 +296,16 @@ class _Starting:
             raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _of(command: int) -> Iterator[None]:
+    """Have an error say which of the commands it is of."""
+    try:
+        yield
+    except PodtracerError as error:
+        error.command = command
+        raise
 
 
 def _await(jobs: Iterable[Job]) -> None:

@@ -36,7 +36,7 @@ def podtracer(environment: dict[str, str], tmp_path: Path) -> Podtracer:
 
     def run(*words: str, timeout: float = 40) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [sys.executable, "-m", "podtracer_nb.cli", *words],
+            [sys.executable, "-m", "podtracer_nb", *words],
             env=environment,
             cwd=tmp_path,
             capture_output=True,

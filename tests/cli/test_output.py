@@ -1,4 +1,4 @@
-"""`-f` in a shell: folders, whose files name themselves, and buckets."""
+"""`-f` in a shell: folders, whose files name themselves, a disk without room, and buckets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests import s3
 from tests.cluster.fixtures import wait_for
 from tests.machine import needs
 
-WORDS = [sys.executable, "-m", "podtracer_nb.cli", "run"]
+WORDS = [sys.executable, "-m", "podtracer_nb", "run"]
 
 
 @pytest.fixture
@@ -47,6 +47,28 @@ def test_in_a_folder_every_run_has_a_file_of_its_own(environment: dict[str, str]
     files = sorted(folder.glob("*.txt"))
     assert [each.read_text() for each in files] == ["1\n", "2\n"]
     assert all(each.name.startswith(f"pid-{os.getpid()}_") for each in files)
+
+
+# What is written first is the description, with its reserve of 32 KiB; then output, and what tells when it came.
+@needs("netns", "tcpdump")
+@pytest.mark.parametrize(
+    ("words", "free"),
+    [*(("tcpdump -i any", free) for free in (0, 8, 32, 36)), *(("echo hello", free) for free in (0, 8, 32))],
+)
+def test_on_a_disk_that_is_full_from_the_start_nothing_is_left_but_the_line_that_says_so(
+    environment: dict[str, str], tmp_path: Path, words: str, free: int
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    fill = f'mount -t tmpfs -o size=400k none "$0" && head -c {(400 - free) * 1024} /dev/zero > "$0/full" && cd "$0"'
+    tool, arguments = words.split(" ", 1)
+    line = f'{fill} && {{ "$@" {tool} --pid $$ -f x.out -- {arguments}; echo "status $?"; ls; }}'
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    inside = ["unshare", "--mount", "--net", *user, "sh", "-c", line, str(disk), *WORDS]
+    done = subprocess.run(inside, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["status", "1", "full"], done.stderr
+    (said,) = done.stderr.splitlines()
+    assert ("No space left on device" in said or f"the disk of {disk} is full" in said) and "make room" in said
 
 
 @needs("s3")

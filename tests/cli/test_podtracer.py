@@ -17,7 +17,7 @@ from tests.cli.conftest import Podtracer
 from tests.machine import needs
 from tests.targets.namespaces import holder, until
 
-PODTRACER = [sys.executable, "-m", "podtracer_nb.cli"]
+PODTRACER = [sys.executable, "-m", "podtracer_nb"]
 HOSTNAME = "/proc/sys/kernel/hostname"
 
 pytestmark = needs("netns", "dnsmasq", "tcpdump", "iproute2", "ping")
@@ -51,6 +51,12 @@ def test_packets_are_printed_as_they_come(podtracer: Podtracer) -> None:
     lines = done.stdout.decode().splitlines()
     assert len(lines) == 5
     assert any("query" in line and "demo.svc.cluster.local" in line for line in lines)
+
+
+@pytest.mark.parametrize("words", [["--", "-i", "eth9"], ["-t", "1ms", "--", "udp port 9"]])
+def test_a_table_without_a_packet_has_no_header_either(podtracer: Podtracer, words: list[str]) -> None:
+    for pods in (["--pod", "web"], ["--pod", "web", "--pod", "api"]):
+        assert podtracer("run", "tcpdump", *pods, "-n", "demo", *words).stdout == b""
 
 
 def test_s_gives_the_tools_own_bytes(podtracer: Podtracer) -> None:
@@ -97,6 +103,11 @@ def test_the_tools_exit_status_is_ours(podtracer: Podtracer) -> None:
     assert done.returncode == 7
     assert done.stdout == b"out\n"
     assert done.stderr.startswith(b"err\n")
+
+
+def test_a_note_of_our_own_launcher_is_told_once_in_the_last_line(podtracer: Podtracer) -> None:
+    done = podtracer("run", "sh", "--pod", "web", "-n", "demo", "--", "-c", "echo 'podtracer: looked up here' >&2")
+    assert done.stderr.decode().splitlines()[-1].count("looked up here") == 1
 
 
 def test_the_tools_words_never_meet_a_shell(podtracer: Podtracer, tmp_path: Path) -> None:
@@ -149,6 +160,7 @@ def test_read_prints_a_capture(podtracer: Podtracer, tmp_path: Path) -> None:
         (["run", "tcpdump", "--pod", "web", "-n", "demo", "-c", "nginx"], "nginx"),
         (["run", "tcpdump", "--pod", "--help", "-n", "demo", "-t"], ""),
         (["run", "no-such-tool", "--pod", "web", "-n", "demo"], "not installed"),
+        (["run", "/etc/passwd", "--pod", "web", "-n", "demo"], "/etc/passwd is no program"),
         (["run", "tcpdump", "--pod", "web", "-n", "demo", "--filter", "prot 80"], "filter"),
         (["run", "tcpdump", "--pod", "web", "-n", "demo", "--filter", "-z /evil.sh"], "filter"),
         (["run", "tcpdump", "--pod", "web", "-n", "demo", "--", "prot", "80"], "filter"),
@@ -159,8 +171,11 @@ def test_read_prints_a_capture(podtracer: Podtracer, tmp_path: Path) -> None:
         (["run", "tcpdump", "--netns", "no-such"], "no-such"),
         (["read", "no-such.pcap"], "no-such.pcap"),
         (["read", "/etc/passwd"], "/etc/passwd"),
+        (["read", ""], "'' is not a capture file"),
         (["read", "/etc"], "/etc"),
         (["tcpdump"], "podtracer run tcpdump"),
+        (["captures"], "in a notebook it is %podtrace captures"),
+        (["demo"], "up, down, status"),
     ],
 )
 def test_what_cannot_be_is_one_line(podtracer: Podtracer, words: list[str], line: str) -> None:
@@ -212,13 +227,13 @@ def test_killed_outright_it_leaves_no_tool_and_a_whole_file(environment: dict[st
 
 
 def test_a_daemons_closed_descriptors_break_nothing(environment: dict[str, str]) -> None:
-    line = f"{sys.executable} -m podtracer_nb.cli run echo --pod web -n demo -- hello <&-"
+    line = f"{sys.executable} -m podtracer_nb run echo --pod web -n demo -- hello <&-"
     done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, timeout=30, check=False)
     assert done.stdout == b"hello\n", done.stderr
 
 
 def test_who_reads_no_more_ends_the_run(environment: dict[str, str]) -> None:
-    line = f"{sys.executable} -m podtracer_nb.cli run sh --pod web -n demo -- -c 'while :; do echo y; done' | head -n 3"
+    line = f"{sys.executable} -m podtracer_nb run sh --pod web -n demo -- -c 'while :; do echo y; done' | head -n 3"
     done = subprocess.run(["sh", "-c", line], env=environment, capture_output=True, timeout=30, check=False)
     assert done.stdout == b"y\ny\ny\n"
     assert b"Traceback" not in done.stderr
@@ -239,7 +254,7 @@ def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(number: signal.Signal
         words = ["run", "sh", "--pid", str(held.pid), "-f", str(tmp_path / "left.txt"), "--", "-c"]
         script = "trap 'echo flushed; exit 0' INT; echo begun; while :; do sleep 0.1; done"
         with subprocess.Popen(
-            [sys.executable, "-m", "podtracer_nb.cli", *words, script], stderr=subprocess.PIPE, text=True
+            [sys.executable, "-m", "podtracer_nb", *words, script], stderr=subprocess.PIPE, text=True
         ) as process:
             until(lambda: (tmp_path / "left.txt").exists() and "begun" in (tmp_path / "left.txt").read_text())
             process.send_signal(number)
@@ -252,9 +267,7 @@ def test_a_closed_terminal_ends_a_run_as_an_interrupt_does(number: signal.Signal
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_streams_are_no_reason_to_fail(closed: str, tmp_path: Path) -> None:
     with holder("net") as held:
-        line = (
-            f"{sys.executable} -m podtracer_nb.cli run ip --pid {held.pid} -f {tmp_path}/out.txt -- -br link {closed}"
-        )
+        line = f"{sys.executable} -m podtracer_nb run ip --pid {held.pid} -f {tmp_path}/out.txt -- -br link {closed}"
         done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0 and "Traceback" not in done.stderr
     assert (tmp_path / "out.txt").read_text().startswith("lo ")

@@ -18,7 +18,7 @@ from tests.machine import needs
 from tests.packets.captures import SEEDS, capture, header, record
 
 PACKETS = SEEDS["EN10MB"][1]
-COMMAND = [sys.executable, "-m", "podtracer_nb.cli", "read"]
+COMMAND = [sys.executable, "-m", "podtracer_nb", "read"]
 
 
 def read(*words: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -56,6 +56,35 @@ def test_packets_and_columns_are_chosen_by_words(path: Path, tmp_path: Path) -> 
     time = podtracer_nb.read_pcap(path)["time"].iloc[20].isoformat()
     assert read(path, "--start", time, cwd=tmp_path).stderr == "5 packets\n"
     assert read(path, "--stop", time, "--sample", "0.5", "--seed", "3", cwd=tmp_path).returncode == 0
+
+
+def test_a_capture_without_a_packet_is_told_and_has_no_table(tmp_path: Path) -> None:
+    (tmp_path / "none.pcap").write_bytes(header())
+    done = read("none.pcap", cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "0 packets\n")
+
+
+@pytest.mark.parametrize("more", [[], ["--to", "out"]])
+def test_the_last_line_names_what_is_not_dissected_and_nothing_else_is_said(tmp_path: Path, more: list[str]) -> None:
+    for linktype, match in ((105, "IEEE802_11 (105)"), (999, "999")):
+        (tmp_path / "x.pcap").write_bytes(capture(PACKETS[:3], linktype))
+        done = read("x.pcap", *more, *(["--overwrite"] if more else []), cwd=tmp_path)
+        assert done.returncode == 0
+        (said,) = done.stderr.splitlines()
+        assert said.startswith("3 packets") and f"link type {match} is not dissected" in said
+
+
+@pytest.mark.parametrize("more", [[], ["--to", "out"]])
+def test_of_several_files_the_last_line_says_which_are_damaged_and_which_were_passed_over(
+    path: Path, tmp_path: Path, more: list[str]
+) -> None:
+    (tmp_path / "cut.pcap").write_bytes(path.read_bytes()[:-5])
+    (tmp_path / "text.pcap").write_text("hello")
+    done = read("*.pcap", *more, cwd=tmp_path)
+    assert done.returncode == 0
+    (said,) = done.stderr.splitlines()
+    assert said.startswith("49 packets") and "cut.pcap is damaged at byte" in said
+    assert said.count("damaged") == 1 and "passed over: text.pcap is not a capture" in said
 
 
 @pytest.mark.parametrize(

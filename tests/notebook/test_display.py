@@ -79,6 +79,11 @@ def test_a_capture_file_is_told_with_its_damage():
     assert repr(banner) == "a.pcap · 3 packets · 10 B · ⚠ damaged at byte 24: cut short"
 
 
+def test_a_link_type_that_is_not_dissected_is_named():
+    banner = display.of_reading(frame(capture={"linktype": 105, "damage": None}), "a.pcap")
+    assert repr(banner) == "a.pcap · 3 packets · ⚠ link type IEEE802_11 (105) is not dissected"
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (999_949, "999.9 kB"), (999_950, "1.0 MB"), (10**13, "10.0 TB")],

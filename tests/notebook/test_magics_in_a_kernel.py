@@ -139,6 +139,27 @@ class TestACell:
         assert cell.error.startswith("ToolNotFound: no-such-tool")
         assert cell.texts("display_data") == []
 
+    @pytest.mark.parametrize(
+        ("third", "words"),
+        [
+            ("no-such-tool -x", "ToolNotFound: no-such-tool is not installed"),
+            ("ip link del eth0", "InputError: this .* add --allow-change"),
+            ("tcpdump -i eth0 prot 80", "InputError: .*filter"),
+            ("tcpdump -i nope0", ".*Error: .*nope0"),
+            ("tcpdump 'port 80", "InputError: no closing quotation"),
+            ("echo {nobody}", "InputError: {nobody}: no variable"),
+            ("--pod api", "InputError: '--pod api' begins with an option"),
+        ],
+    )
+    def test_an_error_says_in_which_line_it_is(self, kernel, third, words):
+        cell = kernel.run(f"%%podtrace --pod web -n demo\necho 1\n{third}\n\necho 2")
+        assert re.match(words, cell.error), cell.error
+        assert cell.error.endswith(f" (line 3 of the cell: {third})")
+        assert "\n" not in cell.error
+
+    def test_an_error_of_no_line_alone_names_none(self, kernel):
+        assert "of the cell" not in kernel.run("%%podtrace --pod wbe -n demo\necho 1\necho 2").error
+
     def test_the_lines_run_together_and_a_capture_ends_with_the_last_of_the_others(self, kernel):
         kernel.run("%%podtrace --pod client -n demo -o frames\ntcpdump -i eth0 icmp\nping -c 2 -i 0.2 10.88.0.1")
         assert kernel.value("len(frames[list(frames)[0]]) >= 4, len(frames)") == "(True, 2)"

@@ -167,7 +167,7 @@ def test_defaults_of_a_notebook_hold_until_a_line_names_its_own() -> None:
     assert run("ss --pod api", magic=True, defaults=defaults).pod == ("api",)
     assert run("ss -n shop", magic=True, defaults=defaults).namespace == "shop"
     assert run("ss --pid 7", magic=True, defaults=defaults).namespace is None
-    assert "no such command 'use'" in refusal("use -n demo")
+    assert refusal("use -n demo") == "no such command 'use' in a shell; in a notebook it is %podtrace use"
 
 
 def test_keywords_are_those_of_the_python_face() -> None:
