@@ -67,6 +67,8 @@ def _load(request: options.Request) -> None:
         case options.VersionRequest():
             import podtracer_nb.packets
         case options.ReadRequest():
+            import podtracer_nb.analysis
+            import podtracer_nb.packets
             import podtracer_nb.reading
         case options.HelpRequest():
             pass
