@@ -52,7 +52,9 @@ def send(job: Job, *, host: str, port: int) -> None:
             yield data
 
     name = f"{job.target.namespace}/{job.target.pod}".removeprefix("/")
-    sender = Sender(host, port, name, trust, suffix=job.command.suffix)
+    sender = Sender(
+        host, port, name, trust, suffix=job.command.suffix, tell=lambda line: say(f"{job.target.label}: {line}")
+    )
     sent = sender.send(chunks, lambda: job.run.wait().sha256)
     words = f"{job.target.label}: {sent.bytes:,} bytes sent to {sender.address}"
     say(words + ("" if trust else ", unencrypted") + (f", verified ({sent.sha256[:12]})" if sent.sha256 else ""))

@@ -55,6 +55,8 @@ class Sender:
         The ending of the file's name there.
     patience
         Seconds without progress after which it is given up.
+    tell
+        Is given a line when the connection has broken, or could not be made, and is tried again.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Sender:
         *,
         suffix: str = ".pcap",
         patience: float = _PATIENCE,
+        tell: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        self.name, self._trust, self._suffix, self._patience = name, trust, suffix, patience
+        self.name, self._trust, self._suffix, self._patience, self._tell = name, trust, suffix, patience, tell
         self.session = secrets.token_hex(16)
 
     def send(self, chunks: Callable[[int], Iterator[bytes]], sha256: Callable[[], str] | None = None) -> Sent:
@@ -89,7 +92,7 @@ class Sender:
         import grpc
 
         at, connections = 0, 0
-        last, pause = time.monotonic(), 0.1
+        last, pause, told = time.monotonic(), 0.1, False
         while True:
             connections += 1
             call = _Call(self, chunks, at)
@@ -99,11 +102,15 @@ class Sender:
             except grpc.RpcError as error:
                 code = error.code().name
                 if call.at > at:
-                    last, pause = time.monotonic(), 0.1
+                    last, pause, told = time.monotonic(), 0.1, False
                 at = call.at
                 # The original's collector cannot say what it has: what was sent to it must not be sent again.
                 if code not in _RETRIED or call.blind or time.monotonic() - last > self._patience:
                     raise ExecutionError(self._why(code, error.details() or "", call.at)) from error
+                if not told:
+                    why = self._why(code, error.details() or "", call.at)
+                    self._tell(f"{why}; trying again for {self._patience:.0f} s, and keeping all of it here")
+                    told = True
                 threading.Event().wait(pause)
                 pause = min(pause * 2, 5.0)
         if sha256 is not None and digest and digest != sha256():

@@ -321,3 +321,25 @@ def test_the_original_command_line_sends_a_capture_that_collected_gives_as_a_fra
     found = podtracer_nb.collected(tmp_path / "in")
     [name] = found
     assert found[name].proto.tolist() == ["ICMP"] * 4
+
+
+@needs("netns", "tcpdump", "ping")
+def test_a_collector_that_is_not_there_is_told_of_and_waited_for(collector, tmp_path: Path) -> None:
+    from tests.targets.namespaces import holder
+
+    running = collector("--insecure", "--dir", tmp_path / "in")
+    running.end()
+    with holder("net") as inside:
+        words = ["run", "tcpdump", "-a", "-i lo -U -c 4 -w -", "--pid", str(inside.pid)]
+        words += ["-t", "2m", "-d", "127.0.0.1", "-p", str(running.port)]
+        with subprocess.Popen(
+            [sys.executable, "-m", "podtracer_nb.cli", *words], stderr=subprocess.PIPE, text=True
+        ) as sender:
+            assert sender.stderr is not None
+            first = next(line for line in sender.stderr if "collector" in line)
+            assert f"127.0.0.1:{running.port} cannot be reached" in first and "trying again" in first
+            running.start(running.port)
+            podtracer_nb.run("ping", ["-c", "20", "-i", "0.2", "127.0.0.1"], pid=inside.pid, timer=15)
+            _, said = sender.communicate(timeout=60)
+    assert sender.returncode == 0 and "verified" in said and "trying again" not in said
+    assert len(received(tmp_path / "in")) == 1
