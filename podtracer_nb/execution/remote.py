@@ -286,7 +286,8 @@ class RemoteFeed(Feed):
         if problem is not None or status is None:
             self.error = problem or ExecutionError("the run was lost")
             self.failure = Failure(None, str(self.error))
-            self._sidecar.write({**self.metadata, "reason": "lost", "bytes": size, "sha256": digest})
+            changed = self._changed(None, size)
+            self._sidecar.write({**self.metadata, **changed, "reason": "lost", "bytes": size, "sha256": digest})
             return
         started, ended = (datetime.datetime.fromisoformat(status.pop(word)) for word in ("started", "ended"))
         if status["reason"] == "stopped" and not self._stopping:
@@ -294,7 +295,13 @@ class RemoteFeed(Feed):
             status["note"] = f"the tracer pod on {self.metadata['node']} was ended, and its runs with it"
         self.status = Status(started=started, ended=ended, **status)
         words = {**status, "started": started, "ended": ended, "stderr": self.stderr_text()[-4000:]}
+        words |= self._changed(status["exit_code"], size)
         self._sidecar.write({**self.metadata, **words, "clock": asdict(self.clock) if self.clock else None})
+
+    def _changed(self, exit_code: int | None, size: int) -> dict[str, Any]:
+        if "change" not in self.metadata:
+            return {}
+        return supervisor.changed(self.metadata, exit_code, files.read_at(self.recording, size, 0))
 
 
 class _Stderr:

@@ -549,14 +549,21 @@ class Supervisor:
         self.events.tell_last(**words, journal=self.journal_bytes)
 
     def _change(self, words: dict[str, Any]) -> dict[str, Any]:
-        """Return what became of a change, for its description; of one that was held, hold.py's last word tells."""
-        change = self.spec["metadata"].get("change")
-        if not isinstance(change, dict):
+        if "change" not in self.spec["metadata"]:
             return {}
-        if not change.get("held"):
-            return {"change": {**change, "made": words["exit_code"] == 0}}
-        lines = os.pread(self.spec["recording"], self.written, 0).splitlines()
-        return {"change": {**change, **(json.loads(lines[-1]) if lines else {})}}
+        recorded = os.pread(self.spec["recording"], self.written, 0)
+        return changed(self.spec["metadata"], words["exit_code"], recorded)
+
+
+def changed(metadata: dict[str, Any], exit_code: int | None, recorded: bytes) -> dict[str, Any]:
+    """Return what became of a change, for its description; of one that was held, hold.py's last word tells."""
+    change = metadata.get("change")
+    if not isinstance(change, dict):
+        return {}
+    if not change.get("held"):
+        return {"change": {**change, "made": exit_code == 0}}
+    lines = recorded.rpartition(b"\n")[0].splitlines()
+    return {"change": {**change, **(json.loads(lines[-1]) if lines else {})}}
 
 
 def _adopt_orphans() -> None:

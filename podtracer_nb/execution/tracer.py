@@ -1,8 +1,8 @@
 """Tracer pods: one on each node whose pods are traced from elsewhere, in our own namespace, gone when we are.
 
 A Job makes it, so that its deadline and its end are the cluster's to keep: pinned to the node, whatever its taints,
-with the rights of deploy/overlays/capabilities and no more. It is kept for the next run on its node, and ends by itself
-when nobody has come for some minutes.
+with the rights of deploy/overlays/capabilities and no more, but for NET_ADMIN where a run may alter its target. It is
+kept for the next run on its node, and ends by itself when nobody has come for some minutes.
 """
 
 from __future__ import annotations
@@ -43,6 +43,9 @@ _NAME = "podtracer-tracer"
 _OWNER = "podtracer.io/owner"
 _CONTAINER = "tracer"
 _CAPABILITIES = ("SYS_ADMIN", "SYS_PTRACE", "NET_RAW", "SETUID", "SETGID")
+_GRACE_SECONDS = (
+    20  # to take back what is held there (PATIENCE of tools/inside/hold.py) and to tell it; else it ends at once
+)
 _START_SECONDS = 120.0
 _DEADLINE_SECONDS = 24 * 3600
 POLL_SECONDS = 0.15
@@ -68,6 +71,8 @@ class Placement:
         The most that its recordings may take on its node, as Kubernetes has quantities.
     in_memory
         Whether they are kept in the node's memory, as part of the pod's own limit, not on its disk.
+    changes
+        Whether what runs there may alter its target, which takes one capability more.
     """
 
     namespace: str | None = None
@@ -76,6 +81,7 @@ class Placement:
     idle: float = 300
     spool: str = "10Gi"
     in_memory: bool = False
+    changes: bool = False
 
 
 @dataclass(frozen=True)
@@ -117,9 +123,9 @@ def _program() -> str:
     return text[text.index("import os") :]
 
 
-_tracers: dict[tuple[str, str, str], Tracer] = {}
+_tracers: dict[tuple[str, ...], Tracer] = {}
 _lock = threading.Lock()
-_starting: dict[tuple[str, str, str], threading.Lock] = {}
+_starting: dict[tuple[str, ...], threading.Lock] = {}
 _owner = f"{re.sub(r'[^a-z0-9-]', '-', socket.gethostname().lower())[:30]}-{os.getpid()}-{secrets.token_hex(3)}"
 
 
@@ -157,10 +163,11 @@ def tracer_on(cluster: Any, node: str, placement: Placement) -> Tracer:
     """
     namespace = placement.namespace or os.environ.get("PODTRACER_POD_NAMESPACE") or "podtracer"
     image = placement.image or image_of(cluster, namespace)
-    return kept((cluster.host, node, namespace), lambda: _start(cluster, node, namespace, image, placement))
+    key = (cluster.host, node, namespace, *(("changes",) if placement.changes else ()))
+    return kept(key, lambda: _start(cluster, node, namespace, image, placement))
 
 
-def kept(key: tuple[str, str, str], start: Callable[[], Tracer]) -> Tracer:
+def kept(key: tuple[str, ...], start: Callable[[], Tracer]) -> Tracer:
     """Return the one that is kept under this key and lives, or a new one, which is kept then."""
     with _lock:
         starting = _starting.setdefault(key, threading.Lock())
@@ -227,7 +234,10 @@ def node_job(node: str, namespace: str, image: str, placement: Placement) -> dic
         "securityContext": {
             "allowPrivilegeEscalation": True,  # for the launcher's file capabilities: deploy/overlays/capabilities
             "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"], "add": list(_CAPABILITIES)},
+            "capabilities": {
+                "drop": ["ALL"],
+                "add": [*_CAPABILITIES, *(["NET_ADMIN"] if placement.changes else [])],
+            },
         },
         "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "1Gi"}},
         "volumeMounts": [
@@ -242,7 +252,7 @@ def node_job(node: str, namespace: str, image: str, placement: Placement) -> dic
         "tolerations": [{"operator": "Exists"}],
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": 5,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
         "securityContext": {
             "runAsUser": 1000, "runAsGroup": 1000, "runAsNonRoot": True, "fsGroup": 1000,
             "seccompProfile": {"type": "RuntimeDefault"}, "appArmorProfile": {"type": "Unconfined"},

@@ -99,6 +99,15 @@ _unattended = _options(
     click.option("--dry-run", is_flag=True, help="Print the Job or CronJob, -o yaml or json, and make none."),
     click.option("--secret", type=Value("Secret"), help="Secret with the Job's credentials, of a bucket or collector."),
 )
+_tracing = _options(
+    click.option(
+        "--via",
+        type=click.Choice(["here", "job", "debug"]),
+        help="Run here, in a tracer pod on the target's node, or in the pod itself, which changes it.",
+    ),
+    click.option("--image", type=Value("image"), help="Image of tracer pods [default: the notebook's own]."),
+    click.option("--tracer-namespace", type=Value("namespace"), help="Namespace of tracer pods."),
+)
 _packets = _options(
     click.option("-a", "--arguments", multiple=True, help="The tool's arguments in one string; or put them after --."),
     click.option("--filter", "filter_", help="Capture filter, as tcpdump's (pcap-filter(7))."),
@@ -118,13 +127,7 @@ _packets = _options(
     ),
     click.option("--allow-change", is_flag=True, help="Let the tool alter the target."),
     click.option("--for", "for_", type=Duration(), help="Take back after this long what the tool altered: 30s, 2m."),
-    click.option(
-        "--via",
-        type=click.Choice(["here", "job", "debug"]),
-        help="Run here, in a tracer pod on the target's node, or in the pod itself, which changes it.",
-    ),
-    click.option("--image", type=Value("image"), help="Image of tracer pods [default: the notebook's own]."),
-    click.option("--tracer-namespace", type=Value("namespace"), help="Namespace of tracer pods."),
+    _tracing,
     click.option("--align-clocks", is_flag=True, help="Notebook: bring other nodes' times to this machine's clock."),
     click.option("--shell", is_flag=True, help="Cell: its body is one shell script."),
     click.option("--from", "from_pod", type=Value("pod"), help="iperf3: the pod that its client runs in."),
@@ -243,6 +246,7 @@ def _one_place(values: Mapping[str, Any]) -> None:
 @click.option("--rate", metavar="RATE", help="Bits a second at the most: 10mbit.")
 @click.option("--interface", type=Interface(), default="eth0", help="Whose packets [default: eth0].")
 @click.option("--for", "for_", type=Duration(), help="How long: 30s, 2m [default: until Ctrl+C, or undone].")
+@_tracing
 @click.option("-o", "--out", type=Variable(), help="Notebook: put what is held into this variable.")
 def _impair(**values: Any) -> ImpairRequest:
     """Delay, lose, double, damage, reorder or slow what leaves a pod, until it is undone."""

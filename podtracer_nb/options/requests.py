@@ -123,7 +123,7 @@ NOT_RUN = (
 NOT_HELD = (
     "timer", "max_bytes", "max_total", "count_total", "align_clocks",
     "filter", "interface", "count", "snaplen", "text", "parse", "every", "stdout", "destination",
-    "port", "from_pod", "to_pod", "engine", "bg", "window", "keep", "via", "image", "tracer_namespace",
+    "port", "from_pod", "to_pod", "engine", "bg", "window", "keep",
     *UNATTENDED,
 )  # fmt: skip
 
@@ -150,6 +150,9 @@ class ImpairRequest:
     rate: str | None = None
     interface: str = "eth0"
     for_: float | None = None
+    via: str | None = None
+    image: str | None = None
+    tracer_namespace: str | None = None
     out: str | None = None
 
     def keywords(self) -> dict[str, Any]:

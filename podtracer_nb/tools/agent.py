@@ -14,6 +14,7 @@ import argparse
 import contextlib
 import datetime
 import json
+import math
 import os
 import select
 import signal
@@ -30,13 +31,13 @@ from podtracer_nb import errors, execution, targets
 from podtracer_nb.execution.remote import EVENT, entry
 from podtracer_nb.tools.job import Task
 from podtracer_nb.tools.session import Session
-from podtracer_nb.tools.tool import Options
+from podtracer_nb.tools.tool import Change, Options
 
 __all__ = ["main"]
 
 _SOCKET = Path(os.environ.get("PODTRACER_AGENT_SOCKET", "/tmp/podtracer-agent.sock"))  # noqa: S108  the pod's own
 _SILENT = 40.0  # seconds without a line, pings and all, after which a connection is taken for dead
-_LAST_SECONDS = 4.0  # of the five that a pod which is deleted is given
+_LAST_SECONDS = 4.0  # of those that a pod which is deleted is given
 _KINDS = {"stdout": 1, "stderr": 2}
 
 
@@ -92,6 +93,7 @@ class Agent:
 
     Somebody is there as long as lines come from the other side, pings at least: a silent capture writes nothing, so
     only these tell that its kernel is gone. SIGTERM, which an eviction and a deletion send, ends every run, flushed.
+    What a run holds is taken back at its end, whichever that is.
     """
 
     def __init__(self, idle: float, lease: float, *, own: bool = False) -> None:
@@ -267,13 +269,17 @@ def _session(order: dict[str, Any], *, own: bool) -> Session[object]:
         words[name] = tuple(words.get(name, ()))
     # In the target's own pod its network is ours, and nothing has to be entered.
     target = targets.resolve(pid=os.getpid())[0] if own else targets.Target(**words)
-    task = Task(order["tool"], tuple(order["arguments"]), Options(**order["options"]), order["every"])
+    # A change that is held: whoever asked looked what was there, and knows what takes it back; what holds it is here.
+    hold = order["hold"]
+    change = hold and Change(**{**hold["change"], "undo": tuple(hold["change"]["undo"])})
+    task = Task(order["tool"], tuple(order["arguments"]), Options(**order["options"]), order["every"], change)
     return Session(
         [task],
         (target,),
         kinds=tuple(order["kinds"]),
         limits=execution.Limits(seconds=order["seconds"], bytes=order["bytes"]),
         allow_change=bool(order["allow_change"]),
+        hold=hold and (math.inf if hold["seconds"] is None else hold["seconds"]),
     )
 
 

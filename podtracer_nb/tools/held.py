@@ -3,6 +3,9 @@
 What holds a change is ``inside/hold.py`` under a supervisor, so it is taken back whatever becomes of us. This process
 keeps a register of what it holds: `changes`, `undo_all`.
 
+In a pod of another node the tracer pod there holds it, and takes it back as well when it is itself ended, and when
+nobody has come for longer than its lease: the connection is broken, or this process was killed.
+
 One end is beyond it: where all processes of this machine or container are killed at once, that one as well, the change
 stays. Its recording and the description beside it, on disk, say what was done and what takes it back.
 """
@@ -20,6 +23,7 @@ from datetime import UTC, datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from podtracer_nb import execution
 from podtracer_nb.errors import InputError, PodtracerError, ToolFailed
 from podtracer_nb.tools import holding
 from podtracer_nb.tools.job import ENDINGS, Job
@@ -156,6 +160,9 @@ def hold(
     ns: Sequence[str] = ("net",),
     file: str | os.PathLike[str] | None = None,
     allow_change: bool = False,
+    via: str | None = None,
+    image: str | None = None,
+    tracer_namespace: str | None = None,
 ) -> Held:
     """Make a change in a target and hold it: it is taken back on leaving the ``with`` block, at the latest.
 
@@ -171,6 +178,8 @@ def hold(
         Where to leave the recording: a line of JSON when the change was made, and one when it was taken back.
     allow_change
         Has to be True: the target is altered.
+    via, image, tracer_namespace
+        As for `run`: by whom, for a pod of another node.
 
     Returns
     -------
@@ -210,6 +219,9 @@ def hold(
         ns=ns,
         file=file,
         allow_change=allow_change,
+        via=via,
+        image=image,
+        tracer_namespace=tracer_namespace,
         hold=seconds,
     )
     return hold_session(session, seconds)
@@ -348,9 +360,22 @@ def _failure(job: Job) -> str:
     told = job.changed()
     if told["undone"]:
         return ""
+    if "error" not in told and _unheard(job):
+        return (
+            f"it is not known whether {_line(job)} in {job.target.label} is taken back: its tracer pod does that at "
+            f"its own end, or a minute after it has heard of us; by hand: {shlex.join(told['undo'])}"
+        )
     why = told.get("error", "what held it was killed")
     gone = f" ({job.gone})" if job.gone else ""
     return f"{_line(job)} in {job.target.label} is not taken back: {why}{gone}; by hand: {shlex.join(told['undo'])}"
+
+
+def _unheard(job: Job) -> bool:
+    """Whether what holds it is on another node, and its end was never heard of."""
+    try:
+        return job.run.wait().reason == "tracer-gone"
+    except PodtracerError:
+        return isinstance(job.pin, execution.Elsewhere)
 
 
 def _line(job: Job) -> str:

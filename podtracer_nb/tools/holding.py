@@ -12,7 +12,8 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from subprocess import CompletedProcess
+from typing import Any, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import InputError, PodtracerError, PrivilegeError, ToolFailed
@@ -23,13 +24,16 @@ from podtracer_nb.tools.tool import Change
 __all__ = ["PATIENCE", "around", "described", "enter", "in_force", "outcome", "refused", "with_its_undo"]
 
 PATIENCE = hold.PATIENCE
+Place = TypeVar("Place", targets.Pin, execution.Elsewhere)
 _PRIVILEGES = ("Operation not permitted", "Permission denied", "must be root")
 
 
-def with_its_undo(change: Change, held: targets.Pin, *, needed: bool) -> Change:
+def with_its_undo(
+    change: Change, held: Place, ask: Callable[[Place, Sequence[str]], CompletedProcess[str]], *, needed: bool
+) -> Change:
     """Ask the target what is there before the change, where its undo depends on that.
 
-    What cannot be asked leaves the change without an undo, unless that is `needed`.
+    `ask` runs a program there. What cannot be asked leaves the change without an undo, unless that is `needed`.
 
     Raises
     ------
@@ -42,7 +46,7 @@ def with_its_undo(change: Change, held: targets.Pin, *, needed: bool) -> Change:
         return change
     label = held.target.label
     try:
-        asked = execution.ask(held, change.before)
+        asked = ask(held, change.before)
     except subprocess.TimeoutExpired:
         raise ToolFailed(f"{change.before[0]} in {label} did not tell in 10 s what is there now: try again") from None
     if asked.returncode and not needed:
@@ -89,21 +93,28 @@ def around(change: Change, argv: Sequence[str], seconds: float, recording: Path)
     return words
 
 
-# What this process holds, and in which network namespace.
-_held: weakref.WeakKeyDictionary[execution.Run, tuple[tuple[int, int], str]] = weakref.WeakKeyDictionary()
+# What this process holds, and in which network.
+_held: weakref.WeakKeyDictionary[execution.Run, tuple[object, str]] = weakref.WeakKeyDictionary()
 
 
-def enter(held: targets.Pin, run: execution.Run) -> None:
-    """Remember that a change is held in a network namespace while a run is under way."""
-    if "net" in held.identity:
-        _held[run] = held.identity["net"], shlex.join(run.argv)
+def _network(held: targets.Pin | execution.Elsewhere) -> object:
+    """Return what tells one network from others, of a pod elsewhere the pod itself; None where none is entered."""
+    if isinstance(held, targets.Pin):
+        return held.identity.get("net")
+    return (held.target.label, held.target.uid) if "net" in held.kinds else None
 
 
-def in_force(held: targets.Pin) -> tuple[str, ...]:
+def enter(held: targets.Pin | execution.Elsewhere, run: execution.Run) -> None:
+    """Remember that a change is held in a target's network while a run is under way."""
+    if (place := _network(held)) is not None:
+        _held[run] = place, shlex.join(run.argv)
+
+
+def in_force(held: targets.Pin | execution.Elsewhere) -> tuple[str, ...]:
     """Return what is held in a target's network now, a line each: whoever reads a result there should know."""
-    place = held.identity.get("net")
+    network = _network(held)
     return tuple(
-        f"while this was held there: {line}" for run, (where, line) in _held.items() if where == place and run.running
+        f"while this was held there: {line}" for run, (where, line) in _held.items() if where == network and run.running
     )
 
 

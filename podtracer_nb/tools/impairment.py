@@ -58,6 +58,9 @@ def impair(
     netns: str | os.PathLike[str] | None = None,
     context: str | None = None,
     kubeconfig: str | os.PathLike[str] | None = None,
+    via: str | None = None,
+    image: str | None = None,
+    tracer_namespace: str | None = None,
 ) -> Held:
     """Make a pod's link bad until the ``with`` block is left, `undo` is called, its time is over or this process ends.
 
@@ -81,6 +84,8 @@ def impair(
         Seconds after which it ends by itself; None: when it is asked for.
     pod, selector, namespace, all_namespaces, container, pid, netns, context, kubeconfig
         Where, as for `run`. Several pods are all impaired.
+    via, image, tracer_namespace
+        As for `run`: by whom, for a pod of another node.
 
     Returns
     -------
@@ -131,6 +136,9 @@ def impair(
             kubeconfig=kubeconfig,
             text=True,
             allow_change=True,
+            via=via,
+            image=image,
+            tracer_namespace=tracer_namespace,
             hold=seconds,
             change=change,
         )

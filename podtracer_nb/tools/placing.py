@@ -7,7 +7,9 @@ where the others may go on without it.
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,6 +33,7 @@ Given = TypeVar("Given")
 Place = targets.Pin | execution.Elsewhere
 
 _LISTENS = 5.0  # seconds in which a capture should have begun
+_ASK = 10.0  # seconds in which a program tells what is there before a change
 _AT_ONCE = 32  # what is waited for at the same time
 
 
@@ -140,10 +143,11 @@ class _Starting:
                 raise InputError(f"--via job is for pods of a cluster, and {each.label} is on this machine")
         running = [each for each in far if not each.untraceable]
         nodes = {each.node: each.cluster for each in running}
+        placement = replace(wanted.placement, changes=wanted.allow_change)
         tracers = dict(
             zip(
                 nodes,
-                self._at_once(lambda node: execution.tracer_on(nodes[node], node, wanted.placement), list(nodes)),
+                self._at_once(lambda node: execution.tracer_on(nodes[node], node, placement), list(nodes)),
                 strict=True,
             )
         )
@@ -211,13 +215,13 @@ class _Starting:
         if each.change is not None and wanted.hold is not None:
             command = replace(command, suffix=".jsonl")  # what holds it writes the recording
         recording = self._recording(each, command)
-        under: tuple[str, ...] = ()
+        under = holding.in_force(held)
         if isinstance(held, targets.Pin):
-            under = holding.in_force(held)
             run = _started(held, command, recording, wanted.limits, each.tool, each.change, wanted.hold, wanted.keep)
         else:
-            asked = _order(each.task if each.repeated else replace(each.task, every=None), wanted)
-            metadata = {"tool": each.tool.name, "target": describe(held.target)}
+            task = each.task if each.repeated else replace(each.task, every=None)
+            asked = _order(task, wanted.limits, each.change, allow_change=wanted.allow_change, hold=wanted.hold)
+            metadata = _metadata(each.tool, held, each.change, wanted.hold)
             run = execution.start_remote(held, asked, command.argv, recording=recording, metadata=metadata)
             command = replace(command, argv=run.argv)
         self._open(run)
@@ -234,8 +238,8 @@ class _Starting:
             under=under,
             number=each.number,
         )
-        if each.change is not None and wanted.hold is not None and isinstance(held, targets.Pin):
-            job.held = True
+        job.held = each.change is not None and wanted.hold is not None
+        if job.held:
             holding.enter(held, run)
         return each, job
 
@@ -327,25 +331,57 @@ def _change(tool: Tool, task: Task, allowed: bool, *, hold: float | None) -> Cha
     return change
 
 
-def _order(task: Task, wanted: Wanted) -> dict[str, Any]:
+def _order(
+    task: Task,
+    limits: execution.Limits,
+    change: Change | None = None,
+    *,
+    allow_change: bool = False,
+    hold: float | None = None,
+) -> dict[str, Any]:
     """Return what a tracer's agent is asked to run."""
+    held = None
+    if change is not None and hold is not None:
+        words = {name: getattr(change, name) for name in ("what", "undo", "restores", "told")}
+        held = {"seconds": None if math.isinf(hold) else hold, "change": words}
     return {
         "tool": task.tool,
         "arguments": list(task.arguments),
         "options": asdict(task.options),
         "every": task.every,
-        "seconds": wanted.limits.seconds,
-        "bytes": wanted.limits.bytes,
-        "allow_change": wanted.allow_change,
+        "seconds": limits.seconds,
+        "bytes": limits.bytes,
+        "allow_change": allow_change,
+        "hold": held,
     }
 
 
+def _ask_elsewhere(held: execution.Elsewhere, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Do on the target's node what `execution.ask` does on this one, by the agent there."""
+    # Behind env(1) it is run by its words as they are, and is no tool whose output would be made fit for a table.
+    task = Task("env", tuple(argv))
+    recording = execution.new_recording_path("env", held.target.pod, ".txt")
+    words = (task.tool, *argv)
+    try:
+        order = _order(task, execution.Limits(_ASK))
+        with execution.start_remote(held, order, words, recording=recording, metadata={}) as run:
+            status, output = run.wait(), run.stdout.readall()
+    finally:
+        for left in (recording, Path(f"{recording}.json")):
+            left.unlink(missing_ok=True)
+    if status.reason == "timer":
+        raise subprocess.TimeoutExpired(words, _ASK)
+    text = (output or b"").decode("utf-8", errors="replace")
+    return subprocess.CompletedProcess(words, 1 if status.exit_code is None else status.exit_code, text, run.stderr)
+
+
 def _with_its_undo(change: Change, task: Task, held: Place, hold: float | None) -> Change:
-    if isinstance(held, execution.Elsewhere):
-        if hold is not None:
-            raise InputError(f"{held.target.label} is on node {held.target.node}: changes are held on this node only")
+    if isinstance(held, targets.Pin):
+        known = holding.with_its_undo(change, held, execution.ask, needed=hold is not None)
+    elif hold is None:
         return change
-    known = holding.with_its_undo(change, held, needed=hold is not None)
+    else:
+        known = holding.with_its_undo(change, held, _ask_elsewhere, needed=True)
     if hold is not None and known.undo is None:
         line = shlex.join([task.tool, *task.arguments])
         raise InputError(f"this {change.what} in the target, and nothing takes that back: {line}; leave --for out")
@@ -363,11 +399,10 @@ def _started(  # noqa: PLR0917 - one caller
     keep: bool,
 ) -> execution.Run:
     words = (*command.launcher, *command.argv)
-    metadata: dict[str, Any] = {"tool": tool.name, "target": describe(held.target)}
+    metadata = _metadata(tool, held, change, hold)
     limits = replace(limits, linger=command.linger)
     if change is None:
         return execution.start(held, words, recording=recording, limits=limits, metadata=metadata, keep=keep)
-    metadata["change"] = holding.described(change, held=hold is not None)
     if hold is None:
         return execution.start(held, words, recording=recording, limits=limits, metadata=metadata)
     return execution.start(
@@ -378,3 +413,9 @@ def _started(  # noqa: PLR0917 - one caller
         metadata=metadata,
         around=holding.around(change, words, hold, recording),
     )
+
+
+def _metadata(tool: Tool, held: Place, change: Change | None, hold: float | None) -> dict[str, Any]:
+    """Return what a run's description has besides what the run itself knows."""
+    words: dict[str, Any] = {"tool": tool.name, "target": describe(held.target)}
+    return words if change is None else {**words, "change": holding.described(change, held=hold is not None)}

@@ -114,6 +114,7 @@ def order(tool: str, *arguments: str) -> dict[str, Any]:
         "seconds": None,
         "bytes": None,
         "allow_change": False,
+        "hold": None,
         "kinds": ["net"],
         "target": remote._words(own),
     }
