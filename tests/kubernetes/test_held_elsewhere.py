@@ -91,7 +91,7 @@ def test_a_tracer_that_is_deleted_takes_back_what_it_holds_and_tells(outside: Ku
     assert not has_address(altered)
 
 
-def test_a_kernel_that_is_killed_leaves_no_change_beyond_its_lease(altered: str) -> None:
+def test_a_kernel_that_is_killed_leaves_no_change_beyond_its_lease(outside: Kubectl, altered: str) -> None:
     program = f"""
 import math, threading
 from podtracer_nb import execution, targets
@@ -110,3 +110,6 @@ threading.Event().wait()
         assert has_address(altered)
         kernel.kill()
     wait_for("the change's end", lambda: not has_address(altered))
+    execution.delete_tracers()
+    # Its own ends by its idle seconds, then comes the Job's own minute.
+    wait_for("the tracers' end", lambda: none_left(outside), 180)

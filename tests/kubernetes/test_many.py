@@ -136,6 +136,16 @@ def test_the_limit_of_all_together_stops_all() -> None:
     assert any("all targets together have written 20,000 bytes" in note for note in told["notes"])
 
 
+def test_so_many_packets_of_all_together_stop_all() -> None:
+    frame = podtracer_nb.run(
+        "tcpdump", LOOPBACK, pod="deploy/talking", namespace=SPACE, via="job", count_total=200, timer=120
+    )
+    told = frame.attrs["podtracer"]
+    assert len(frame) >= 200
+    assert told["seconds"] < 100
+    assert any("all targets together have captured 200 packets" in note for note in told["notes"])
+
+
 def test_an_interrupt_of_twenty_keeps_every_capture_whole_and_no_tracer(outside: Kubectl, tmp_path: Path) -> None:
     words = ["run", "tcpdump", "--pod", "deploy/talking", "-n", SPACE, "--via", "job", "-f", str(tmp_path / "x.pcap")]
     execution.delete_tracers()
