@@ -53,10 +53,9 @@ BOUNDS = """## What bounds what is not reached
 * Two threads: reading and dissecting takes half as long, what one does alone does not get shorter. A plain `read()` is
   as long as the kernel's copy; each of the two has half of that copy to wait for too, and the loop on top of it.
 * Whole process: importing pandas is most of ours, and no part of this reader.
-* Memory: a row is what pandas needs for it, {row} bytes, of which `caplen` has none of its own until a packet is cut:
-  {nullable} nullable columns have a byte of mask each, which pandas writes into and which therefore cannot be shared,
-  and addresses of more than 127 hosts two bytes each. What is above that are dictionaries, their texts, and buffers.
-  Fewer bytes would take another table: bit masks (Arrow's dtypes: 18 bytes less), or 32-bit offsets."""
+* Memory: a row is what pandas needs for it, {row} bytes. `caplen` has none of its own until a packet is cut, columns
+  that are there together or not at all have one mask, addresses of more than 127 hosts take two bytes each. What is
+  above that are dictionaries, their texts, and buffers."""
 
 
 def best(function: Callable[[], object], runs: int) -> float:
