@@ -7,6 +7,7 @@ out where the targets are by then, and makes a Job on each of their nodes.
 from __future__ import annotations
 
 import copy
+import itertools
 import re
 import secrets
 import threading
@@ -94,7 +95,8 @@ def job_manifest(
     360
     """
     named = _named(tool, words)
-    job = copy.deepcopy(node_job(node, namespace, image, Placement()))
+    ours = itertools.takewhile(lambda word: word != "--", words)  # what follows is the tool's
+    job = copy.deepcopy(node_job(node, namespace, image, Placement(changes="--allow-change" in ours)))
     job["metadata"] = {**named, "namespace": namespace}  # nobody's: it outlives the notebook
     spec = job["spec"]
     spec["activeDeadlineSeconds"] = int(timer or _LONGEST) + _START

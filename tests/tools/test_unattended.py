@@ -190,3 +190,10 @@ def test_an_interrupt_before_all_is_known_leaves_no_job(api: Jobs, monkeypatch: 
     with pytest.raises(KeyboardInterrupt):
         unattended.made("ip", ["run", "ip"], **WHERE)
     assert not api.jobs
+
+
+@pytest.mark.parametrize(("words", "may"), [(["--allow-change"], True), ([], False), (["--", "--allow-change"], False)])
+def test_only_what_may_alter_its_pods_has_the_capability_for_it(api: Jobs, words: list[str], may: bool) -> None:
+    for each in unattended.made("ip", ["run", "ip", *words], dry_run=True, **WHERE):
+        (container,) = each.manifest["spec"]["template"]["spec"]["containers"]
+        assert ("NET_ADMIN" in container["securityContext"]["capabilities"]["add"]) is may
