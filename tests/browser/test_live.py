@@ -284,4 +284,5 @@ def test_pictures_of_it_for_the_readme(notebook, pictures):
     packets.get_by_role("tree").get_by_role("treeitem", name="dport").click()
     packets.screenshot(path=pictures / "browse.png")
     for name in ("dashboard.png", "browse.png"):
-        assert 10_000 < (pictures / name).stat().st_size < 150_000, name
+        # How large depends on what was captured; it is neither empty nor a burden to who opens the README.
+        assert 10_000 < (pictures / name).stat().st_size < 250_000, name
