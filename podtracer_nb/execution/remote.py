@@ -299,9 +299,10 @@ class RemoteFeed(Feed):
         self._sidecar.write({**self.metadata, **words, "clock": asdict(self.clock) if self.clock else None})
 
     def _changed(self, exit_code: int | None, size: int) -> dict[str, Any]:
-        if "change" not in self.metadata:
-            return {}
-        return supervisor.changed(self.metadata, exit_code, files.read_at(self.recording, size, 0))
+        change = self.metadata.get("change")
+        held = isinstance(change, dict) and change.get("held")
+        recorded = files.read_at(self.recording, size, 0) if held else b""
+        return supervisor.changed(self.metadata, exit_code, recorded)
 
 
 class _Stderr:

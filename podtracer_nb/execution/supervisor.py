@@ -549,9 +549,9 @@ class Supervisor:
         self.events.tell_last(**words, journal=self.journal_bytes)
 
     def _change(self, words: dict[str, Any]) -> dict[str, Any]:
-        if "change" not in self.spec["metadata"]:
-            return {}
-        recorded = os.pread(self.spec["recording"], self.written, 0)
+        change = self.spec["metadata"].get("change")
+        held = isinstance(change, dict) and change.get("held")
+        recorded = os.pread(self.spec["recording"], self.written, 0) if held else b""
         return changed(self.spec["metadata"], words["exit_code"], recorded)
 
 
@@ -563,7 +563,11 @@ def changed(metadata: dict[str, Any], exit_code: int | None, recorded: bytes) ->
     if not change.get("held"):
         return {"change": {**change, "made": exit_code == 0}}
     lines = recorded.rpartition(b"\n")[0].splitlines()
-    return {"change": {**change, **(json.loads(lines[-1]) if lines else {})}}
+    try:
+        told = json.loads(lines[-1]) if lines else {}
+    except ValueError:  # another program's words
+        told = {}
+    return {"change": {**change, **told}}
 
 
 def _adopt_orphans() -> None:

@@ -3,7 +3,8 @@
 pandas counts who refers to a column's memory, and copies a column, mask and all, before it writes to one that others
 refer to (copy-on-write, pandas' PDEP-7). It counts by whole columns; of a mask that several have it knows nothing. Here
 they are counted together. pandas has no public way to say so: where what this needs is not there, each column gets a
-mask of its own.
+mask of its own. What pandas itself does not count is not counted here either: a write into `Series.array`, or into what
+`Series.cummax` and its like return, which has the mask of its source.
 """
 
 from __future__ import annotations

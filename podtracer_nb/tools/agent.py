@@ -104,6 +104,7 @@ class Agent:
         self._seen = time.monotonic()
         self._connections = 0
         self._ending = threading.Event()
+        self._starts = 0  # under way
 
     def serve(self) -> None:
         """Take connections until it is time to end; every run is ended before."""
@@ -118,11 +119,13 @@ class Agent:
                 with contextlib.suppress(TimeoutError):
                     connection, _ = listening.accept()
                     threading.Thread(target=self._connection, args=(connection,), daemon=True).start()
+        until = time.monotonic() + _LAST_SECONDS
+        while self._starts and time.monotonic() < until:  # what it changes has to be taken back
+            threading.Event().wait(0.05)
         with self._lock:
             left = list(self._runs.values())
         for each in left:
             each.session.stop()
-        until = time.monotonic() + _LAST_SECONDS
         while self._runs and time.monotonic() < until:  # until the other sides have their ends
             threading.Event().wait(0.05)
         for each in left:
@@ -227,10 +230,16 @@ class Agent:
             raise errors.ExecutionError("the tracer pod is being ended: run it again")
         if "start" not in order:
             raise errors.ExecutionError("the tracer does not know this run any more: its lease is over; run it again")
-        run = _Run(_session(order["start"], own=self._own))
         with self._lock:
-            self._runs[name] = run
-            run.attached += 1
+            self._starts += 1
+        try:
+            run = _Run(_session(order["start"], own=self._own))
+            with self._lock:
+                self._runs[name] = run
+                run.attached += 1
+        finally:
+            with self._lock:
+                self._starts -= 1
         return run
 
     def _give(self, run: _Run, have: dict[str, int], answers: _Answers) -> None:
@@ -278,7 +287,7 @@ def _session(order: dict[str, Any], *, own: bool) -> Session[object]:
         (target,),
         kinds=tuple(order["kinds"]),
         limits=execution.Limits(seconds=order["seconds"], bytes=order["bytes"]),
-        allow_change=bool(order["allow_change"]),
+        allow_change=bool(order["allow_change"] or hold),
         hold=hold and (math.inf if hold["seconds"] is None else hold["seconds"]),
     )
 

@@ -363,7 +363,7 @@ def _failure(job: Job) -> str:
     if "error" not in told and _unheard(job):
         return (
             f"it is not known whether {_line(job)} in {job.target.label} is taken back: its tracer pod does that at "
-            f"its own end, or a minute after it last heard of us; by hand: {shlex.join(told['undo'])}"
+            f"its own end, or within two minutes of last hearing of us; by hand: {shlex.join(told['undo'])}"
         )
     why = told.get("error", "what held it was killed")
     gone = f" ({job.gone})" if job.gone else ""

@@ -8,6 +8,7 @@ import math
 import shlex
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -94,6 +95,7 @@ def around(change: Change, argv: Sequence[str], seconds: float, recording: Path)
 
 
 # What this process holds, and in which network.
+_holding = threading.Lock()
 _held: weakref.WeakKeyDictionary[execution.Run, tuple[object, str]] = weakref.WeakKeyDictionary()
 
 
@@ -107,14 +109,17 @@ def _network(held: targets.Pin | execution.Elsewhere) -> object:
 def enter(held: targets.Pin | execution.Elsewhere, run: execution.Run) -> None:
     """Remember that a change is held in a target's network while a run is under way."""
     if (place := _network(held)) is not None:
-        _held[run] = place, shlex.join(run.argv)
+        with _holding:
+            _held[run] = place, shlex.join(run.argv)
 
 
 def in_force(held: targets.Pin | execution.Elsewhere) -> tuple[str, ...]:
     """Return what is held in a target's network now, a line each: whoever reads a result there should know."""
     network = _network(held)
+    with _holding:
+        known = list(_held.items())
     return tuple(
-        f"while this was held there: {line}" for run, (where, line) in _held.items() if where == network and run.running
+        f"while this was held there: {line}" for run, (place, line) in known if place == network and run.running
     )
 
 
@@ -127,7 +132,7 @@ def described(change: Change, *, held: bool = False) -> dict[str, Any]:
 def outcome(recording: Path, change: Change) -> dict[str, Any]:
     """Return what became of a change that was held: the words of ``inside/hold.py``, the last of them in force."""
     told = described(change, held=True)
-    with contextlib.suppress(FileNotFoundError):  # somebody made room
+    with contextlib.suppress(FileNotFoundError, ValueError):  # somebody made room; words that are not of hold.py
         for line in recording.read_bytes().splitlines(keepends=True):
             if line.endswith(b"\n"):
                 told |= json.loads(line)

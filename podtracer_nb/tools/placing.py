@@ -351,7 +351,7 @@ def _order(
         "every": task.every,
         "seconds": limits.seconds,
         "bytes": limits.bytes,
-        "allow_change": allow_change,
+        "allow_change": allow_change and held is None,  # an agent that knows of no holding refuses it
         "hold": held,
     }
 

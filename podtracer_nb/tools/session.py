@@ -6,7 +6,6 @@ every tool to stop and then goes on waiting: what was captured is read to its en
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -157,15 +156,19 @@ class Session(Generic[Result]):
         captures = [job for job in self.jobs if self._count_total and job.command.output == "packets"]
         pool = ThreadPoolExecutor(len(self.jobs) + len(captures), thread_name_prefix="podtracer")
         futures: list[Future[Result]] = []
+        counts: list[Future[None]] = []
         try:
-            for job in captures:
-                pool.submit(self._count, job)
+            counts = [pool.submit(self._count, job) for job in captures]
             futures = [pool.submit(_to_its_end, read, job) for job in self.jobs]
             self._watch(futures, progress)
         finally:
             if not all(future.done() for future in futures):
                 self._opened.close()
+            for job in captures:
+                job.run.stop()  # nobody reads any more of those whose reading has failed
             pool.shutdown(wait=True)
+        for count in counts:
+            count.result()
         return [future.exception() or future.result() for future in futures]
 
     def _watch(self, futures: list[Future[Result]], progress: Callable[[Progress], None] | None) -> None:
@@ -202,9 +205,14 @@ class Session(Generic[Result]):
 
         reader = packets.Reader(job.run.tail(0), columns=["length"])
         self._counts.append(reader)
-        with contextlib.suppress(packets.FormatError):  # it ended before its first byte
+        try:
             for _ in reader.chunks(keep=False):
                 pass
+        except packets.FormatError:
+            pass  # it ended before its first byte
+        except BaseException:
+            self.stop()  # what is not counted has no limit
+            raise
 
     def _keep_to_total(self) -> None:
         """Stop all where they have written, or captured, as much together as they may."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Sequence
@@ -192,8 +193,9 @@ def _in_the_cluster(cluster: Any, asked: Sequence[Made]) -> list[Made]:
             else:
                 found.append(replace(each, waits=seen))
     except BaseException:
-        for each, _ in there:
-            cluster.delete(_path(each, each.name), f"{each.kind}s", each.namespace)
+        for each in asked:  # the last one may be there, though nobody has heard of it
+            with contextlib.suppress(PodtracerError):
+                cluster.delete(_path(each, each.name), f"{each.kind}s", each.namespace)
         raise
     for each in found:
         if each.error and all(one.error for one in found):

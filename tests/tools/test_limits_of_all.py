@@ -48,3 +48,12 @@ def test_those_of_files_that_nobody_reads_meanwhile_are_counted_too(tmp_path: Pa
 def test_what_captures_nothing_has_no_such_limit() -> None:
     with pytest.raises(InputError, match="count_total counts packets"):
         podtracer_nb.run("ss", pod="web", namespace="demo", count_total=ENOUGH)
+
+
+def test_captures_whose_reader_has_failed_are_not_counted_on_for_ever() -> None:
+    words = ["--pod", "web", "-n", "demo", "-s", "--count-total", str(10**9), "--", "-i", "eth0", "-U"]
+    argv = [sys.executable, "-m", "podtracer_nb.cli", "run", "tcpdump", *words]
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "No space left" in done.stderr and "Traceback" not in done.stderr

@@ -187,6 +187,8 @@ class Follower:
                 if rest > 0:
                     self.job.run.wait_ended(rest)
                 tail.wait_for_more(_REPORT)
+        if self.parts is not None:
+            self.parts.end()
 
     def _hand_over(self) -> None:
         reader = self.reader

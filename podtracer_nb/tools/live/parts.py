@@ -249,10 +249,13 @@ class Parts:
             os.close(self._file)
             self._file = -1
 
-    def close(self) -> None:
-        """Close all files; a capture without a packet is a file all the same, as soon as it has a header."""
+    def end(self) -> None:
+        """Make the file of a capture without a packet, if it had a header."""
         if not self.paths and os.fstat(self._source).st_size >= _HEADER:
             self._begin(time.time())
+
+    def close(self) -> None:
+        """Close all files."""
         self.close_part()
         with contextlib.suppress(OSError):
             os.close(self._source)

@@ -10,6 +10,7 @@ import pytest
 
 import podtracer_nb
 from podtracer_nb import packets
+from podtracer_nb.errors import ToolFailed
 from podtracer_nb.tools.live.parts import Parts, Rotation
 from tests.machine import needs
 from tests.packets.captures import header, record
@@ -32,6 +33,7 @@ def written(tmp_path: Path, rotation: Rotation, seconds: list[float], chunks: in
         chunk = frame.iloc[rows]
         if len(chunk):
             parts.copy(chunk, int(chunk["offset"].iloc[-1] + chunk["caplen"].iloc[-1]))
+    parts.end()
     parts.close()
     return parts
 
@@ -102,3 +104,18 @@ def test_without_a_name_the_parts_are_called_after_their_times(shared_wire):
         until(two)
     assert len({path.name for path in live.files}) == len(live.files)
     assert len(live.read()) == live.stats.packets
+
+
+@needs("netns", "iproute2", "tcpdump", "ping")
+def test_files_that_cannot_be_written_end_the_capture_and_it_says_why(shared_wire, tmp_path):
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    words = {"filter": "icmp", "interface": "eth0", "rotate_seconds": 1, "file": folder / "x-%s.pcap"}
+    live = podtracer_nb.capture(pid=shared_wire.far.pid, **words)
+    for each in folder.iterdir():
+        each.unlink()
+    folder.rmdir()
+    shared_wire.ping(5)
+    with pytest.raises(ToolFailed, match="No such file"):
+        live.wait(30)
+    assert not live.running
