@@ -26,8 +26,8 @@ def main(words: list[str] | None = None) -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)
     # Python has no object for one that was closed.
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for the process
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for the process
     warnings.showwarning = lambda message, *_, **__: say(f"podtracer: {message}")  # a user's, without our source
     try:
         request = options.parse(sys.argv[1:] if words is None else words)
@@ -73,7 +73,7 @@ def _load(request: options.Request) -> None:
         case options.HelpRequest():
             pass
         case _:
-            import podtracer_nb.tools  # noqa: F401
+            import podtracer_nb.tools  # noqa: F401  to have it loaded, as above
 
 
 def _end_in_order() -> None:

@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from podtracer_nb import execution
-from tests.cluster.fixtures import DEPLOY, Kubectl, free_namespace
+from tests.cluster.fixtures import DEPLOY, Kubectl, free_namespace, wait_for
 
-__all__ = ["NAMESPACE", "SELECTOR", "environment", "kubeconfig", "none_left", "outside", "tracer_pods"]
+__all__ = ["NAMESPACE", "SELECTOR", "environment", "kubeconfig", "none_left", "outside", "own_tracers", "tracer_pods"]
 
 NAMESPACE = "podtracer"
 SELECTOR = "app.kubernetes.io/name=podtracer-tracer"
@@ -42,6 +42,15 @@ def environment(kubeconfig: Path, image: str, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setenv("PODTRACER_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("PODTRACER_RECORDINGS", str(tmp_path / "recordings"))
     monkeypatch.delenv("PODTRACER_NODE_NAME", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def own_tracers(environment: None, outside: Kubectl) -> Iterator[None]:
+    """For a module that imports it: none that an earlier test made another way, and none afterwards."""
+    execution.delete_tracers()
+    wait_for("the tracers' end", lambda: none_left(outside))
+    yield
+    execution.delete_tracers()
 
 
 @pytest.fixture

@@ -11,25 +11,16 @@ import pytest
 import podtracer_nb
 from podtracer_nb import execution
 from tests.cluster.fixtures import Kubectl, wait_for
-from tests.kubernetes.outside import NAMESPACE, environment, kubeconfig, none_left, outside, tracer_pods
+from tests.kubernetes.outside import NAMESPACE, environment, kubeconfig, none_left, outside, own_tracers, tracer_pods
 from tests.kubernetes.test_tracing import pod
 from tests.machine import needs
 
-__all__ = ["environment", "kubeconfig", "outside"]
+__all__ = ["environment", "kubeconfig", "outside", "own_tracers"]
 
 pytestmark = [pytest.mark.cluster, needs("kubectl", "iproute2")]
 
 ADDRESS = "192.0.2.7/24"
 ADD = ["address", "add", ADDRESS, "dev", "lo"]
-
-
-@pytest.fixture(autouse=True)
-def own_tracers(environment: None, outside: Kubectl) -> Iterator[None]:
-    """None that an earlier test made another way, and none afterwards."""
-    execution.delete_tracers()
-    wait_for("the tracers' end", lambda: none_left(outside))
-    yield
-    execution.delete_tracers()
 
 
 @pytest.fixture(params=[0, 1], ids=["first node", "second node"])

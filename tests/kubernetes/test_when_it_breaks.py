@@ -21,11 +21,11 @@ from podtracer_nb.errors import PrivilegeError
 from podtracer_nb.tools import Session, Task
 from tests.cluster import api, layout, processes
 from tests.cluster.fixtures import Kubectl, wait_for, web_pods
-from tests.kubernetes.outside import NAMESPACE, environment, kubeconfig, none_left, outside, tracer_pods
+from tests.kubernetes.outside import NAMESPACE, environment, kubeconfig, none_left, outside, own_tracers, tracer_pods
 from tests.kubernetes.test_tracing import pod
 from tests.machine import needs
 
-__all__ = ["environment", "kubeconfig", "outside"]
+__all__ = ["environment", "kubeconfig", "outside", "own_tracers"]
 
 pytestmark = [pytest.mark.cluster, needs("kubectl", "tcpdump", "iproute2")]
 
@@ -63,15 +63,6 @@ def whole(session: Session[object]) -> int:
 def placed(tool: str, arguments: tuple[str, ...], name: str, placement: execution.Placement) -> Session[object]:
     chosen = targets.resolve(pods=(name,))
     return Session([Task(tool, arguments)], chosen, via="job", placement=placement)
-
-
-@pytest.fixture(autouse=True)
-def own_tracers(environment: None, outside: Kubectl) -> Iterator[None]:
-    """None that an earlier test made another way, and none afterwards."""
-    execution.delete_tracers()
-    wait_for("the tracers' end", lambda: none_left(outside))
-    yield
-    execution.delete_tracers()
 
 
 def test_a_tracer_that_is_deleted_ends_its_capture_whole(outside: Kubectl, nodes: list[str]) -> None:
