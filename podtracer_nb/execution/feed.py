@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 from podtracer_nb.execution import supervisor
 from podtracer_nb.execution.clock import Clock
+from podtracer_nb.execution.waiting import wait
 
 __all__ = ["Failure", "Feed", "Reason", "Status", "SupervisedFeed"]
 
@@ -101,7 +102,7 @@ class Feed(abc.ABC):
     def wait_for(self, condition: Callable[[], bool], timeout: float | None = None) -> bool:
         """Wait until a condition on this feed holds, and tell whether it does."""
         with self.changed:
-            return self.changed.wait_for(condition, timeout)
+            return wait(lambda seconds: self.changed.wait_for(condition, seconds), timeout)
 
     def stop(self, *, target_gone: bool = False) -> None:
         """Give the order to stop, once or often."""

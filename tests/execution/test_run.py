@@ -10,6 +10,8 @@ import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -193,6 +195,24 @@ def test_an_interrupt_while_reading_leaves_the_run_to_be_stopped_and_read_to_its
     # An interrupt between a read and its keeping may cost the reader, never the recording, that one read.
     assert recording.stat().st_size - 64 <= len(read) <= recording.stat().st_size
     assert packets(recording) > 3
+
+
+@pytest.mark.parametrize("waiting", [lambda run: run.wait(), lambda run: run.stdout.read(1)], ids=["end", "output"])
+def test_an_interrupt_that_does_not_wake_the_waiting_thread_ends_its_wait_too(
+    pin: targets.Pin, recording: Path, waiting: Callable[[execution.Run], object]
+) -> None:
+    # As one that comes in the moment before the thread sleeps: the handler is due, and the thread is asleep.
+    def given_to_another_thread() -> None:
+        time.sleep(0.3)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+    with start(pin, ["sleep", "15"], recording=recording) as run:
+        began = time.monotonic()
+        threading.Thread(target=given_to_another_thread).start()
+        with pytest.raises(KeyboardInterrupt):
+            waiting(run)
+        assert time.monotonic() - began < 10
+        assert run.running
 
 
 def test_whatever_ignores_the_order_to_stop_is_killed(pin: targets.Pin, recording: Path) -> None:

@@ -122,7 +122,9 @@ class Kernel:
                 self.manager.interrupt_kernel()
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 break
-        cell.status = self.client.get_shell_msg(timeout=PATIENCE)["content"]["status"]
+        while (reply := self.client.get_shell_msg(timeout=PATIENCE))["parent_header"].get("msg_id") != sent:
+            pass  # of a cell that another test did not wait for
+        cell.status = reply["content"]["status"]
         return cell
 
     def value(self, expression: str) -> str:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from podtracer_nb import execution
 from podtracer_nb.errors import InputError
+from podtracer_nb.execution.waiting import wait
 from podtracer_nb.reading import read_pcap
 from podtracer_nb.tools import frames
 from podtracer_nb.tools.job import ENDINGS
@@ -278,7 +279,7 @@ class LiveCapture:
         PodtracerError
             No target could be captured: the first one's error.
         """
-        if not self._over.wait(timeout):
+        if not wait(self._over.wait, timeout):
             raise TimeoutError(f"the capture of {', '.join(self.targets)} still runs after {timeout} s")
         self._listeners.join(_CALLBACKS)
         failed = [each.error for each in self._followers if each.error is not None]

@@ -13,6 +13,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
+from podtracer_nb.execution.waiting import wait
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -68,7 +70,7 @@ class Listener:
     def wait(self) -> pd.DataFrame | None:
         """Return the next chunk as soon as there is one; None at the end."""
         with self._changed:
-            self._changed.wait_for(lambda: self._chunks or self._closed)
+            wait(lambda seconds: bool(self._changed.wait_for(lambda: self._chunks or self._closed, seconds)))
         return self.take()[0]
 
 

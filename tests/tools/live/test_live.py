@@ -576,6 +576,17 @@ class TestTheProcessEnds:
         assert process.stdout.read() == "True\nFalse\n"
         until(lambda: not alive(pid))
 
+    def test_an_interrupt_that_does_not_wake_the_waiting_thread_ends_its_wait_too(self, start):
+        rest = (
+            "import signal, threading, time\nbegan = time.monotonic()\n"
+            "given = lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)\n"
+            "threading.Timer(0.3, given).start()\n"
+            "try:\n    live.wait(15)\nexcept KeyboardInterrupt:\n    print(time.monotonic() - began < 10, flush=True)\n"
+        )
+        process, pid, _ = start(rest)
+        assert process.stdout is not None and process.stdout.read() == "True\n"
+        until(lambda: not alive(pid))
+
 
 class TestSoak:
     def test_memory_is_flat(self, shared_wire):
