@@ -123,7 +123,7 @@ def _told(session: Session[Any], results: Sequence[object], *, several: bool) ->
             raise result
         elif isinstance(result, dict):
             say(banner(job, result))
-            codes.append(exit_code(result))
+            codes.append(exit_code(result, sampled=job.sampled))
     return max(codes, default=0)
 
 

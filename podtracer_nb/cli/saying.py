@@ -49,10 +49,12 @@ def banner(job: Job, provenance: dict[str, Any]) -> str:
     return " · ".join(words)
 
 
-def exit_code(provenance: dict[str, Any]) -> int:
+def exit_code(provenance: dict[str, Any], *, sampled: bool) -> int:
     """Return the tool's own exit status; that of a run which was ended from outside tells whether it was as asked."""
-    if provenance["reason"] != "exit" or provenance["interrupted"]:
-        return FAILED if provenance["reason"] in ("disk", "target-gone", "tracer-gone") else 0
-    if provenance["signal"]:
+    if provenance["reason"] in ("disk", "target-gone", "tracer-gone"):
+        return FAILED
+    by_itself = provenance["reason"] == "exit" and not provenance["interrupted"]
+    if by_itself and provenance["signal"]:
         return 128 + int(provenance["signal"])
-    return int(provenance["exit_code"] or 0)
+    # Each of the samples ended by itself, however their series did.
+    return int(provenance["exit_code"] or 0) if by_itself or sampled else 0

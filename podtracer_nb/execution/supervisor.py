@@ -561,7 +561,7 @@ def changed(metadata: dict[str, Any], exit_code: int | None, recorded: bytes) ->
     if not isinstance(change, dict):
         return {}
     if not change.get("held"):
-        return {"change": {**change, "made": exit_code == 0}}
+        return {"change": {**change, "made": None if exit_code is None else exit_code == 0}}
     lines = recorded.rpartition(b"\n")[0].splitlines()
     try:
         told = json.loads(lines[-1]) if lines else {}

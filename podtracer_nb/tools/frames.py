@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -89,12 +91,22 @@ def settle(job: Job) -> dict[str, Any]:
     if status.signal and status.reason == "exit" and not job.interrupted:
         provenance["notes"].append(f"{job.tool.name} was killed by signal {status.signal}")
     if status.reason == "disk":
-        # Bytes that were only passed on are not counted by packets.
-        kept = None if isinstance(job.count, Counted) else job.count.packets
+        kept = _kept(job) if packets_only else 0
         captured = provenance["drops"].get("captured")
         part = f", {kept:,} of {captured:,} packets" if kept and captured else ""
         provenance["notes"].append(f"the disk is full: {job.recording} ends at what had room{part}")
     return provenance
+
+
+def _kept(job: Job) -> int:
+    """Return how many packets are in a capture; bytes that were only passed on are counted in the file."""
+    if not isinstance(job.count, Counted):
+        return job.count.packets
+    with job.recording.open("rb") as file, contextlib.suppress(packets.FormatError), warnings.catch_warnings():
+        warnings.simplefilter("ignore", packets.DamageWarning)  # that it is cut is what this is about
+        reader = packets.Reader(file, columns=["length"])
+        return sum(len(chunk) for chunk in reader.chunks(keep=False))
+    return 0
 
 
 def _packets(job: Job) -> pd.DataFrame:

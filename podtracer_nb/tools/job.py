@@ -96,13 +96,16 @@ class Job:
         return [note.replace(str(file), str(self.recording)) for note in self.command.notes]
 
     def changed(self, exit_code: int | None = None) -> dict[str, Any]:
-        """Return what became of what it alters: made, undone, and how; empty where it alters nothing."""
+        """Return what became of what it alters: made, undone, and how; empty where it alters nothing.
+
+        `made` is None where nobody knows: the tool was killed, or its tracer lost.
+        """
         if self.change is None:
             return {}
         if self.held:
             return holding.outcome(self.recording, self.change)
         output = self.recording.read_text(encoding="utf-8", errors="replace") if self.change.told else ""
-        return {**holding.described(self.change.after(output)), "made": exit_code == 0}
+        return {**holding.described(self.change.after(output)), "made": None if exit_code is None else exit_code == 0}
 
     @property
     def state(self) -> str:

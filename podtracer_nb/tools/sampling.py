@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from podtracer_nb.errors import CaptureError, InputError
 from podtracer_nb.tools.inside import sample as program
+from podtracer_nb.tools.job import last_line
 from podtracer_nb.tools.table import Column, Parsed, Row, Table, Text, Unreadable, united
 from podtracer_nb.tools.tool import Command
 
@@ -173,13 +174,15 @@ class Series:
         self._times: list[int] = []
         self._lateness: list[int] = []
         self._missed = self._failed = 0
-        self._unreadable = ""
+        self._said = self._unreadable = ""
 
     def add(self, sample: Sample) -> None:
         """Take one sample; one whose output cannot be read is counted and leaves no row."""
         self._lateness.append(sample.late_ns)
         self._missed = sample.missed
-        self._failed += sample.exit_code != 0
+        if sample.exit_code:
+            self._failed += 1
+            self._said = last_line(sample.stderr) if sample.stderr.strip() else self._said
         try:
             table, rows = self._read(sample)
         except Unreadable as error:
@@ -255,7 +258,8 @@ class Series:
             total = self._missed + len(self._lateness)
             notes.append(f"{self._missed} of {total} samples were missed: the tool takes longer than --every allows")
         if self._failed:
-            notes.append(f"the tool failed in {self._failed} of {len(self._lateness)} samples")
+            said = f": {self._said}" if self._said else ""
+            notes.append(f"the tool failed in {self._failed} of {len(self._lateness)} samples{said}")
         if self._unreadable:
             notes.append(f"some samples are in no form that we know: {self._unreadable}")
         return notes

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -14,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from podtracer_nb import read_pcap
+from podtracer_nb.packets import DamageWarning
 from tests import s3
 from tests.cluster.fixtures import wait_for
 from tests.machine import needs
@@ -69,6 +72,28 @@ def test_on_a_disk_that_is_full_from_the_start_nothing_is_left_but_the_line_that
     assert done.stdout.split() == ["status", "1", "full"], done.stderr
     (said,) = done.stderr.splitlines()
     assert ("No space left on device" in said or f"the disk of {disk} is full" in said) and "make room" in said
+
+
+@needs("netns", "tcpdump", "ping")
+def test_on_a_disk_that_fills_up_the_line_tells_how_many_packets_had_room(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept.pcap"
+    disk.mkdir()
+    line = (
+        'set -e; mount -t tmpfs -o size=400k none "$0"; cd "$0"; ip link set lo up; set +e;'
+        " ping -q -s 1400 -i 0.005 127.0.0.1 >/dev/null & sent=$!;"
+        f' "$@" tcpdump --pid $$ -f x.pcap -t 20 -- -i lo -U; echo "status $?"; kill $sent; cp x.pcap {kept}'
+    )
+    user = () if os.geteuid() == 0 else ("--user", "--map-root-user")
+    inside = ["unshare", "--mount", "--net", *user, "sh", "-c", line, str(disk), *WORDS]
+    done = subprocess.run(inside, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["status", "1"], done.stderr
+    told = re.search(r"the disk is full: \S*x\.pcap ends at what had room, (\d+) of (\d+) packets", done.stderr)
+    assert told is not None, done.stderr
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DamageWarning)  # where the last one is cut
+        assert len(read_pcap(kept)) == int(told[1]) < int(told[2])
 
 
 @needs("s3")
@@ -139,3 +164,14 @@ def test_a_server_that_does_not_answer_is_one_line(environment: dict[str, str]) 
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert line.startswith("podtracer: s3://captures/x cannot be written")
+
+
+@needs("netns")
+@pytest.mark.parametrize("end", [("--count", "3"), ("-t", "0.5")], ids=["count", "timer"])
+def test_a_sampled_tool_that_never_succeeds_is_a_failure_however_its_series_ends(
+    environment: dict[str, str], end: tuple[str, str]
+) -> None:
+    words = ["sh", "--pid", str(os.getpid()), "--every", "50ms", *end, "--", "-c"]
+    failed = run(environment, *words, "echo and why >&2; exit 3")
+    assert failed.returncode == 3 and "and why" in failed.stderr
+    assert run(environment, *words, "true").returncode == 0

@@ -19,6 +19,7 @@ import podtracer_nb
 from podtracer_nb import execution, targets
 from podtracer_nb.errors import ExecutionError, InputError, PrivilegeError, TargetError, ToolFailed
 from podtracer_nb.tools import Change, undo_all
+from podtracer_nb.tools.frames import settle
 from podtracer_nb.tools.held import Held, hold_session
 from podtracer_nb.tools.impairment import words
 from podtracer_nb.tools.opening import open_session
@@ -150,6 +151,13 @@ class TestLeave:
         assert description({"recording": frame.attrs["podtracer"]["recordings"][0]})["change"] == change
         podtracer_nb.run(change["undo"][0], change["undo"][1:], pid=place.pid, **ALLOWED)
         assert not place.has_address()
+
+    def test_of_a_tool_that_was_killed_nobody_knows_whether_it_made_it(self, place):
+        session = open_session([("sleep", ["60"])], pid=place.pid, change=Change("sleeps"), timer=0.3, **ALLOWED)
+        with session:
+            [told] = session.each(settle)
+        assert told["change"]["made"] is None
+        assert description(told)["change"]["made"] is None
 
     def test_what_alters_nothing_is_not_held(self, place):
         with pytest.raises(InputError, match=r"nothing is known that ip addr alters.*leave --for out"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,20 @@ def test_a_tool_that_fails_in_some_samples_says_so(inside: Holder) -> None:
     frame = podtracer_nb.run("sh", ["-c", "echo x; exit 3"], pid=inside.pid, every=0.01, count=3)
     assert len(frame) == 3
     assert frame.attrs["podtracer"]["notes"][-1] == "the tool failed in 3 of 3 samples"
+
+
+def test_what_a_tool_that_failed_said_and_its_exit_status_are_told(inside: Holder) -> None:
+    frame = podtracer_nb.run("sh", ["-c", "echo and why >&2; exit 3"], pid=inside.pid, every=0.02, timer=0.4)
+    meta = frame.attrs["podtracer"]
+    assert (meta["reason"], meta["exit_code"]) == ("timer", 3), "no sample succeeded"
+    assert re.fullmatch(r"the tool failed in (\d+) of \1 samples: and why", meta["notes"][-1])
+
+
+def test_one_sample_that_succeeds_is_a_success(inside: Holder, tmp_path: Path) -> None:
+    script = f"mkdir {tmp_path}/once 2>/dev/null || exit 3"
+    meta = podtracer_nb.run("sh", ["-c", script], pid=inside.pid, every=0.02, count=4).attrs["podtracer"]
+    assert meta["exit_code"] == 0
+    assert meta["notes"][-1] == "the tool failed in 3 of 4 samples"
 
 
 def test_what_runs_until_it_is_stopped_cannot_be_sampled(inside: Holder) -> None:

@@ -3,6 +3,8 @@
 Each run's output is written to standard output as one record: a line of JSON (see `sampling.Sample`), then the bytes of
 the program's standard output and standard error. A run that takes longer than the pause makes the next ones late; those
 whose time has gone by are left out, and counted.
+
+Its exit status is 0 if any run succeeded, else that of the last one.
 """
 
 # Started once for thousands of runs, but also for a single one: the standard library's light parts only.
@@ -16,6 +18,7 @@ import sys
 import time
 
 _NOT_FOUND = 127
+_SIGNAL = 128
 
 
 class _Stopped(BaseException):
@@ -38,6 +41,7 @@ def main() -> int:
         signal.signal(number, _stop)
     begin = time.monotonic_ns()
     sample = missed = 0
+    succeeded, failure = False, 0
     try:
         while True:
             due = begin + (sample + missed) * every
@@ -54,6 +58,9 @@ def main() -> int:
                 return _NOT_FOUND
             status = os.waitpid(pid, 0)[1]
             ended = time.monotonic_ns()
+            code = os.waitstatus_to_exitcode(status)
+            succeeded = succeeded or code == 0
+            failure = code if code >= 0 else _SIGNAL - code
             sizes = [os.lseek(each, 0, os.SEEK_CUR) for each in streams]
             header = {
                 "sample": sample,
@@ -61,7 +68,7 @@ def main() -> int:
                 "time_ns": started_ns,
                 "late_ns": started - due,
                 "took_ns": ended - started,
-                "exit": os.waitstatus_to_exitcode(status),
+                "exit": code,
                 "sizes": sizes,
             }
             signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -75,13 +82,14 @@ def main() -> int:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGTERM))
             sample += 1
             if count and sample >= count:
-                return 0
+                break
             # Those whose time has gone by while this one ran.
             missed += max(0, (time.monotonic_ns() - begin) // every - (sample + missed))
     except _Stopped:
-        return 0
+        pass
     except BrokenPipeError:
         return 1
+    return 0 if succeeded else failure
 
 
 if __name__ == "__main__":
