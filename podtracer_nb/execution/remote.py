@@ -133,6 +133,10 @@ class RemoteFeed(Feed):
             except PodtracerError as error:
                 problem = error
                 break
+            except Exception as error:  # noqa: BLE001 - whoever waits for this thread would wait for ever
+                node = self.metadata["node"]
+                problem = ExecutionError(f"the tracer on {node} is not understood ({error!r}): is it of our version?")
+                break
         os.close(self._written_to)
         with self.changed:
             self._end(status, problem)

@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -20,7 +21,7 @@ import pytest
 
 import podtracer_nb
 from podtracer_nb import execution, targets
-from podtracer_nb.errors import ClusterError, InputError, ToolFailed
+from podtracer_nb.errors import ClusterError, ExecutionError, InputError, PodtracerError, ToolFailed
 from podtracer_nb.execution import remote, tracer
 from podtracer_nb.execution.stream import STDOUT
 from podtracer_nb.tools import Change, placing, undo_all
@@ -53,8 +54,9 @@ class Stream:
             raise ClusterError("the connection broke") from error
 
     def messages(self) -> Iterator[tuple[int, memoryview]]:
-        while data := self._ours.recv(1 << 16):
-            yield STDOUT, memoryview(data)
+        with contextlib.suppress(ConnectionResetError):  # what we sent was never read
+            while data := self._ours.recv(1 << 16):
+                yield STDOUT, memoryview(data)
         raise ClusterError("the connection broke")
 
     def abort(self) -> None:
@@ -203,6 +205,29 @@ def test_a_tracer_that_is_ended_takes_it_back_and_tells(far: Any) -> None:
     (told,) = change.provenance()
     assert (told["reason"], told["change"]["undone"]) == ("tracer-gone", True)
     assert node.pod.process.wait(60) == 0
+
+
+@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.15, 0.2, 0.3])
+def test_a_tracer_that_is_ended_while_it_starts_one_leaves_none(
+    far: Any, monkeypatch: pytest.MonkeyPatch, after: float
+) -> None:
+    node = far()
+    monkeypatch.setattr(remote, "_PATIENCE", 0.0)
+    ending = threading.Timer(after, node.pod.process.send_signal, [signal.SIGTERM])
+    ending.start()
+    with contextlib.suppress(PodtracerError):
+        podtracer_nb.hold("ip", ADD, pid=node.pid, **ALLOWED).wait()
+    ending.join()
+    assert node.pod.process.wait(60) == 0
+    assert not node.place.has_address()
+
+
+def test_nobody_waits_for_an_agent_that_is_not_understood(far: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    node = far()
+    words = memoryview(remote.entry(0, remote.EVENT, b"[]"))
+    monkeypatch.setattr(Stream, "messages", lambda _: iter([(STDOUT, words)]))
+    with pytest.raises(ExecutionError, match=r"is not understood .*: is it of our version"):
+        podtracer_nb.run("ip", ["addr"], pid=node.pid)
 
 
 def test_an_undo_that_fails_there_is_one_line_here(far: Any) -> None:

@@ -6,9 +6,11 @@ The real API, its controller and its scheduler are asked in tests/kubernetes/tes
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -38,7 +40,7 @@ class Jobs(Api):
         self.jobs: dict[str, Any] = {}
         self.pods: dict[str, Any] = {}
         self.nodes: dict[str, str | dict[str, Any]] = {}
-        self.suspends = False
+        self.suspends = self.interrupts = False
         self.answers[EVENTS] = {"items": []}
 
     def made(self, job: dict[str, Any]) -> None:
@@ -60,12 +62,18 @@ class Controller(Handler):
 
     def do_POST(self) -> None:
         self.server.made(job := self._body())
+        if self.server.interrupts:
+            # It is there, and whoever asked for it has no answer yet.
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+            time.sleep(0.5)
+            self.close_connection = True
+            return
         self.server.answers[self.path] = job
         super().do_GET()
 
     def do_DELETE(self) -> None:
         self._body()
-        del self.server.jobs[self.path.rpartition("/")[2]]
+        self.server.jobs.pop(self.path.rpartition("/")[2], None)
         self.server.answers[self.path] = {}
         super().do_GET()
 
@@ -197,3 +205,10 @@ def test_only_what_may_alter_its_pods_has_the_capability_for_it(api: Jobs, words
     for each in unattended.made("ip", ["run", "ip", *words], dry_run=True, **WHERE):
         (container,) = each.manifest["spec"]["template"]["spec"]["containers"]
         assert ("NET_ADMIN" in container["securityContext"]["capabilities"]["add"]) is may
+
+
+def test_an_interrupt_while_one_is_made_leaves_no_job(api: Jobs) -> None:
+    api.interrupts = True
+    with pytest.raises(KeyboardInterrupt):
+        unattended.made("ip", ["run", "ip"], **WHERE)
+    assert not api.jobs
