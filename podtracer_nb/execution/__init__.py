@@ -12,9 +12,10 @@ from podtracer_nb.execution.ask import ask
 from podtracer_nb.execution.clock import Clock
 from podtracer_nb.execution.debugging import debugger_in
 from podtracer_nb.execution.feed import Reason, Status
+from podtracer_nb.execution.launch import Limits, search_path, start
 from podtracer_nb.execution.recording import new_recording_path, recordings_directory, remove_recording
 from podtracer_nb.execution.remote import Elsewhere, start_remote
-from podtracer_nb.execution.run import Limits, Output, Run, Tail, search_path, start
+from podtracer_nb.execution.run import Output, Run, Tail
 from podtracer_nb.execution.tracer import Placement, Tracer, delete_tracers, image_of, tracer_on, tracers
 from podtracer_nb.execution.unattended import MOUNTED, Destination, cron_job_manifest, job_manifest, outlook
 

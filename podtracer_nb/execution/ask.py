@@ -6,7 +6,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 
-from podtracer_nb.execution.run import search_path
+from podtracer_nb.execution.launch import search_path
 from podtracer_nb.targets import Pin
 
 __all__ = ["ask"]

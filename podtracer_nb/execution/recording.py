@@ -1,4 +1,4 @@
-"""Where recordings lie: the directory, the names, and the one file that a run writes."""
+"""Where recordings lie: the directory, the names, and the files that a run writes."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import os
 import re
 import secrets
 import stat
+import tempfile
 from pathlib import Path
 
 from podtracer_nb.errors import InputError
 from podtracer_nb.execution import files
 
-__all__ = ["new_recording_path", "open_recording", "recordings_directory", "remove_recording"]
+__all__ = ["new_journal", "new_recording_path", "open_recording", "recordings_directory", "remove_recording"]
 
 _NEXT = "name another file, or set PODTRACER_RECORDINGS to a directory that can be written"
 
@@ -105,3 +106,12 @@ def remove_recording(path: Path) -> None:
     """Remove a recording and its description, as far as they are there."""
     for each in (path, Path(f"{path}.json")):
         each.unlink(missing_ok=True)
+
+
+def new_journal(path: Path) -> int:
+    """Return a file without a name, on the recording's disk, for what arrived when."""
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as file:
+            return os.dup(file.fileno())
+    except OSError as error:
+        raise InputError(f"no file can be made beside {path} ({error.strerror}): name another file") from error

@@ -25,8 +25,8 @@ from podtracer_nb.errors import ClusterError, ExecutionError, PodtracerError, Pr
 from podtracer_nb.execution import files, supervisor
 from podtracer_nb.execution.clock import measured
 from podtracer_nb.execution.feed import Failure, Feed, Status
-from podtracer_nb.execution.recording import open_recording, remove_recording
-from podtracer_nb.execution.run import Run, new_journal
+from podtracer_nb.execution.recording import new_journal, open_recording, remove_recording
+from podtracer_nb.execution.run import Run
 from podtracer_nb.execution.stream import STDOUT, ExecStream
 from podtracer_nb.targets import Target
 
