@@ -161,7 +161,13 @@ def made(
             kubeconfig=given,
         )
         found = []
-        for node, pods in _by_node(chosen).items():
+        by_node = _by_node(chosen)
+        if len(by_node) > 1 and not {"--max-total", "--count-total"}.isdisjoint(ours):
+            raise InputError(
+                f"the Jobs of {len(by_node)} nodes do not count together, so --max-total and --count-total would hold "
+                "for each: give limits of each target (-c, --max-bytes), or name pods of one node"
+            )
+        for node, pods in by_node.items():
             which = [word for each in pods for word in ("--pod", each)]
             which += ["-c", container] if container is not None else []
             output = ["-f", _file_there(file)] if file is not None else []

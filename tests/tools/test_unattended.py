@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from podtracer_nb.errors import PrivilegeError
+from podtracer_nb.errors import InputError, PrivilegeError
 from podtracer_nb.tools import unattended
 from tests.targets.test_api_faults import Api, Handler, kubeconfig, named, one_line
 from tests.targets.test_pods_of_the_api import WEB
@@ -205,6 +205,17 @@ def test_only_what_may_alter_its_pods_has_the_capability_for_it(api: Jobs, words
     for each in unattended.made("ip", ["run", "ip", *words], dry_run=True, **WHERE):
         (container,) = each.manifest["spec"]["template"]["spec"]["containers"]
         assert ("NET_ADMIN" in container["securityContext"]["capabilities"]["add"]) is may
+
+
+@pytest.mark.parametrize("limit", [["--count-total", "5"], ["--max-total", "5000000"]])
+def test_jobs_of_several_nodes_have_no_limit_of_all_together(api: Jobs, limit: list[str]) -> None:
+    with pytest.raises(InputError, match="the Jobs of 2 nodes do not count together"):
+        unattended.made("tcpdump", ["run", "tcpdump", *limit], **WHERE)
+    assert not api.jobs
+    api.nodes = {"node-a": SCHEDULED}
+    (made,) = unattended.made("tcpdump", ["run", "tcpdump", *limit], pod=("web-1",), image="podtracer-nb:1")
+    (container,) = made.manifest["spec"]["template"]["spec"]["containers"]
+    assert set(limit) <= set(container["command"])
 
 
 def test_an_interrupt_while_one_is_made_leaves_no_job(api: Jobs) -> None:
