@@ -47,10 +47,10 @@ def run(request: options.RunRequest) -> int:
             read = delivering.copy
         else:
             read = delivering.keep if kept else functools.partial(print_output, named=several)
-        # A table would run into what is printed on the same terminal.
-        table = several and (read is delivering.keep or not sys.stdout.isatty())
-        shown = Lines(sys.stderr) if table else None if several else progress
-        results = session.each(lambda job: _settled(job, read, session), shown if sys.stderr.isatty() else None)
+        # It would run into what is printed on the same terminal.
+        shows = sys.stderr.isatty() and (read is delivering.keep or not sys.stdout.isatty())
+        shown = Lines(sys.stderr) if several else progress
+        results = session.each(lambda job: _settled(job, read, session), shown if shows else None)
     return _told(session, results, several=several)
 
 

@@ -22,7 +22,7 @@ def progress(report: Progress) -> None:
     """Show how far one run is, in a line of the terminal that the next report replaces."""
     if report.done:
         sys.stderr.write("\r\x1b[K")
-    elif report.elapsed > 1 and not sys.stdout.isatty():
+    elif report.elapsed > 1:
         packets = "" if report.packets is None else f"{report.packets:,} packets, "
         sys.stderr.write(f"\r\x1b[K{report.elapsed:.0f} s: {packets}{report.bytes:,} bytes")
     sys.stderr.flush()

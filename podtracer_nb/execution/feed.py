@@ -197,9 +197,10 @@ class SupervisedFeed(Feed):
     def _change(self) -> dict[str, Any]:
         """Return what ``inside/hold.py``, which outlives its supervisor, wrote of its change into the description."""
         try:
-            return {"change": json.loads(Path(f"{self.path}.json").read_bytes())["change"]}
-        except (OSError, ValueError, KeyError):  # none was held
+            change = json.loads(Path(f"{self.path}.json").read_bytes())["change"]
+        except (OSError, ValueError, KeyError):  # there is none
             return {}
+        return {"change": change if change["held"] else {**change, "made": None}}
 
     def _sweep(self) -> None:
         """End a tool that lost its supervisor: the only case in which we signal it ourselves."""

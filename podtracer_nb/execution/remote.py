@@ -111,36 +111,47 @@ class RemoteFeed(Feed):
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _follow(self) -> None:
-        last, pause = time.monotonic(), 0.1
+        """Keep this feed current until its end, whatever comes: whoever waits for this thread waits for ever."""
         status: dict[str, Any] | None = None
         problem: PodtracerError | None = None
-        while status is None:
+        try:
+            status = self._last_words()
+        except PodtracerError as error:
+            problem = error
+        except OSError as error:
+            problem = ExecutionError(f"{self.path} cannot grow ({error.strerror}): what came is in it; make room")
+        except Exception as error:  # noqa: BLE001 - of any kind: the other side may be of another version
+            problem = self._not_understood(error)
+        os.close(self._written_to)
+        with self.changed:
+            try:
+                self._end(status, problem)
+            except Exception as error:  # noqa: BLE001 - the same
+                self._end(None, self._not_understood(error))
+            self.changed.notify_all()
+
+    def _not_understood(self, error: Exception) -> PodtracerError:
+        node = self.metadata["node"]
+        return ExecutionError(f"the tracer on {node} is not understood ({error!r}): is it of our version?")
+
+    def _last_words(self) -> dict[str, Any]:
+        """Connect until one connection brings the status; return it."""
+        last, pause = time.monotonic(), 0.1
+        while True:
             before = sum(self._sizes.values())
             try:
-                status = self._connection()
-                if status is None:
-                    raise ClusterError("the tracer's end of the connection closed before the run's end")
+                if (status := self._connection()) is not None:
+                    return status
+                raise ClusterError("the tracer's end of the connection closed before the run's end")
             except ClusterError as error:
                 if sum(self._sizes.values()) > before:
                     last, pause = time.monotonic(), 0.1
                 gone = self._gone()
                 if gone or time.monotonic() - last > _PATIENCE:
                     why = gone or f"no connection to it for {_PATIENCE:.0f} s ({error})"
-                    status, problem = self._lost(why)
-                    break
+                    return self._lost(why)
                 threading.Event().wait(pause)
                 pause = min(pause * 2, 5.0)
-            except PodtracerError as error:
-                problem = error
-                break
-            except Exception as error:  # noqa: BLE001 - whoever waits for this thread would wait for ever
-                node = self.metadata["node"]
-                problem = ExecutionError(f"the tracer on {node} is not understood ({error!r}): is it of our version?")
-                break
-        os.close(self._written_to)
-        with self.changed:
-            self._end(status, problem)
-            self.changed.notify_all()
 
     def _gone(self) -> str:
         """Return why the tracer pod will never answer; empty where it may, or the cluster cannot be asked."""
@@ -149,11 +160,11 @@ class RemoteFeed(Feed):
         except PodtracerError:
             return ""
 
-    def _lost(self, why: str) -> tuple[dict[str, Any] | None, PodtracerError | None]:
-        """Return how a run ended whose end nobody told: with what came of it, or with nothing."""
+    def _lost(self, why: str) -> dict[str, Any]:
+        """Return the status of a run whose end nobody told, with what came of it."""
         started = self.started
         if started is None:
-            return None, ExecutionError(f"the tracer pod on {self.metadata['node']} is gone ({why}): run it again")
+            raise ExecutionError(f"the tracer pod on {self.metadata['node']} is gone ({why}): run it again")
         now = datetime.datetime.now(datetime.UTC)
         return {
             "exit_code": None,
@@ -165,7 +176,7 @@ class RemoteFeed(Feed):
             "sha256": self._digest.hexdigest(),
             "pid": started["pid"],
             "note": f"the tracer pod on {self.metadata['node']} is gone ({why}): what came until then is here",
-        }, None
+        }
 
     def _connection(self) -> dict[str, Any] | None:
         """Serve one connection; return the status, or None where it ended before there was one."""
@@ -273,13 +284,8 @@ class RemoteFeed(Feed):
             self.changed.notify_all()
 
     def _record(self, data: memoryview) -> None:
-        try:
-            while data:
-                data = data[os.write(self._written_to, data) :]
-        except OSError as error:
-            raise ExecutionError(
-                f"{self.path} cannot grow ({error.strerror}): what came is in it; make room"
-            ) from error
+        while data:
+            data = data[os.write(self._written_to, data) :]
 
     def _end(self, status: dict[str, Any] | None, problem: PodtracerError | None) -> None:
         size, digest = self._sizes[1], self._digest.hexdigest()
@@ -291,16 +297,19 @@ class RemoteFeed(Feed):
             self.error = problem or ExecutionError("the run was lost")
             self.failure = Failure(None, str(self.error))
             changed = self._changed(None, size)
-            self._sidecar.write({**self.metadata, **changed, "reason": "lost", "bytes": size, "sha256": digest})
+            with contextlib.suppress(OSError):  # the disk that is full, or gone
+                self._sidecar.write({**self.metadata, **changed, "reason": "lost", "bytes": size, "sha256": digest})
             return
         started, ended = (datetime.datetime.fromisoformat(status.pop(word)) for word in ("started", "ended"))
         if status["reason"] == "stopped" and not self._stopping:
             status["reason"] = "tracer-gone"  # nobody here asked for it
             status["note"] = f"the tracer pod on {self.metadata['node']} was ended, and its runs with it"
-        self.status = Status(started=started, ended=ended, **status)
+        found = Status(started=started, ended=ended, **status)
         words = {**status, "started": started, "ended": ended, "stderr": self.stderr_text()[-4000:]}
         words |= self._changed(status["exit_code"], size)
-        self._sidecar.write({**self.metadata, **words, "clock": asdict(self.clock) if self.clock else None})
+        with contextlib.suppress(OSError):  # the same full or vanished disk: the status says it all
+            self._sidecar.write({**self.metadata, **words, "clock": asdict(self.clock) if self.clock else None})
+        self.status = found
 
     def _changed(self, exit_code: int | None, size: int) -> dict[str, Any]:
         change = self.metadata.get("change")

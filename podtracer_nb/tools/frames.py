@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -29,6 +30,9 @@ __all__ = ["EMPTY", "constant", "made", "merge", "read_job", "settle", "table"]
 
 # A classic pcap's header (pcap-savefile(5)): what a capture that ended before its first byte would have begun with.
 EMPTY = bytes.fromhex("d4c3b2a1 0200 0400 00000000 00000000 00000400 01000000")
+
+_COUNTED_AFTERWARDS = 2 << 30  # bytes, a second's or two's work
+_one_counts = threading.Lock()
 
 
 def read_job(job: Job) -> pd.DataFrame:
@@ -71,7 +75,9 @@ def settle(job: Job) -> dict[str, Any]:
         # Its interface went with the pod, faster than anybody could look.
         job.gone = departed(job.pin)
     provenance = job.provenance(status)
-    failed = status.exit_code not in (0, None) and status.reason == "exit" and not job.interrupted
+    # Of samples, each ended by itself, however their series did.
+    by_itself = job.sampled or (status.reason == "exit" and not job.interrupted)
+    failed = status.exit_code not in (0, None) and by_itself
     if failed and job.tool.name == "tcpdump" and not job.count.packets:
         stderr = job.run.stderr
         raise job.tool.diagnose(stderr) or ToolFailed(
@@ -99,10 +105,17 @@ def settle(job: Job) -> dict[str, Any]:
 
 
 def _kept(job: Job) -> int:
-    """Return how many packets are in a capture; bytes that were only passed on are counted in the file."""
+    """Return how many packets are in a capture, 0 where that takes long; what was only passed on is counted there."""
     if not isinstance(job.count, Counted):
         return job.count.packets
-    with job.recording.open("rb") as file, contextlib.suppress(packets.FormatError), warnings.catch_warnings():
+    if job.recording.stat().st_size > _COUNTED_AFTERWARDS:
+        return 0
+    with (
+        _one_counts,  # what catch_warnings changes is every thread's
+        job.recording.open("rb") as file,
+        contextlib.suppress(packets.FormatError),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore", packets.DamageWarning)  # that it is cut is what this is about
         reader = packets.Reader(file, columns=["length"])
         return sum(len(chunk) for chunk in reader.chunks(keep=False))

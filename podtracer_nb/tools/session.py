@@ -17,7 +17,7 @@ from typing import Generic, Self, TypeVar
 
 from podtracer_nb import execution, targets
 from podtracer_nb.tools import placing
-from podtracer_nb.tools.job import Count, Job, Task
+from podtracer_nb.tools.job import Count, Counted, Job, Task
 from podtracer_nb.tools.progress import Progress, TargetProgress
 
 __all__ = ["Session"]
@@ -258,8 +258,11 @@ class Session(Generic[Result]):
 
 
 def _of_target(job: Job) -> TargetProgress:
-    packets = job.count.packets if job.command.output == "packets" else None
-    drops = job.tool.summary(job.run.stderr).get("dropped_by_kernel")
+    told = job.tool.summary(job.run.stderr)
+    # What is only passed on is counted by the tool alone, when it is asked.
+    packets = told.get("captured") if isinstance(job.count, Counted) else job.count.packets
+    drops = told.get("dropped_by_kernel")
+    packets = packets if job.command.output == "packets" else None
     return TargetProgress(job.target.label, job.target.node, packets, job.count.bytes, drops, job.state)
 
 

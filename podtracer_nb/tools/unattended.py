@@ -142,8 +142,10 @@ def made(
     of_image = image or execution.image_of(cluster, where)
     there, sent = _destination(file, destination, secret)
     ours, theirs = _divided(words)
+    together = not {"--max-total", "--count-total"}.isdisjoint(ours)
     if schedule is not None:
         _check_schedule(schedule)
+        _check_total(together, "the Jobs of a schedule")
         which = _which(pod, selector, namespace or cluster.namespace, all_namespaces, container)
         output = [*(["-f", file] if file is not None else []), *(["--secret", secret] if secret is not None else [])]
         again = ["--job", "--image", of_image, "--tracer-namespace", where]
@@ -162,11 +164,7 @@ def made(
         )
         found = []
         by_node = _by_node(chosen)
-        if len(by_node) > 1 and not {"--max-total", "--count-total"}.isdisjoint(ours):
-            raise InputError(
-                f"the Jobs of {len(by_node)} nodes do not count together, so --max-total and --count-total would hold "
-                "for each: give limits of each target (-c, --max-bytes), or name pods of one node"
-            )
+        _check_total(together and len(by_node) > 1, f"the Jobs of {len(by_node)} nodes")
         for node, pods in by_node.items():
             which = [word for each in pods for word in ("--pod", each)]
             which += ["-c", container] if container is not None else []
@@ -244,6 +242,14 @@ def manifests(found: Sequence[Made], form: str) -> str:
         whole = every[0] if len(every) == 1 else {"apiVersion": "v1", "kind": "List", "items": every}
         return json.dumps(whole, indent=2)
     return "---\n".join(yaml.safe_dump(each, sort_keys=False) for each in every).rstrip("\n")
+
+
+def _check_total(together: bool, which: str) -> None:
+    if together:
+        raise InputError(
+            f"{which} do not count together, so --max-total and --count-total would hold for each: give limits of each "
+            "target (--count, --max-bytes)"
+        )
 
 
 def _by_node(chosen: Sequence[targets.Target]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -20,6 +21,8 @@ from podtracer_nb.packets import DamageWarning
 from tests import s3
 from tests.cluster.fixtures import wait_for
 from tests.machine import needs
+from tests.targets.namespaces import holder
+from tests.tools import inside
 
 WORDS = [sys.executable, "-m", "podtracer_nb", "run"]
 
@@ -89,11 +92,32 @@ def test_on_a_disk_that_fills_up_the_line_tells_how_many_packets_had_room(
     inside = ["unshare", "--mount", "--net", *user, "sh", "-c", line, str(disk), *WORDS]
     done = subprocess.run(inside, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.stdout.split() == ["status", "1"], done.stderr
-    told = re.search(r"the disk is full: \S*x\.pcap ends at what had room, (\d+) of (\d+) packets", done.stderr)
+    told = re.search(r"the disk is full: \S*x\.pcap ends at what had room, ([\d,]+) of ([\d,]+) packets", done.stderr)
     assert told is not None, done.stderr
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DamageWarning)  # where the last one is cut
-        assert len(read_pcap(kept)) == int(told[1]) < int(told[2])
+        assert len(read_pcap(kept)) == int(told[1].replace(",", "")) < int(told[2].replace(",", ""))
+
+
+@needs("netns", "tcpdump", "ping")
+def test_on_a_terminal_a_capture_into_a_file_tells_the_tool_s_own_count(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with holder("net") as held:
+        words = ["tcpdump", "--pid", str(held.pid), "-f", str(tmp_path / "x.pcap"), "-t", "5", "--", "-i", "lo"]
+        ping = [*inside.words(held), "ping", "-q", "-i", "0.02", "-w", "8", "127.0.0.1"]
+        with subprocess.Popen(ping, stdout=subprocess.DEVNULL):
+            terminal, end = os.openpty()
+            program = subprocess.Popen([*WORDS, *words], env=environment, stdout=end, stderr=end)
+            os.close(end)
+            shown = b""
+            with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+                while data := os.read(terminal, 4096):
+                    shown += data
+            os.close(terminal)
+    assert program.wait() == 0, shown
+    counts = [int(each) for each in re.findall(rb"s: (\d+) packets, ", shown)]
+    assert counts and counts[-1] > 50, shown
 
 
 @needs("s3")
@@ -167,11 +191,12 @@ def test_a_server_that_does_not_answer_is_one_line(environment: dict[str, str]) 
 
 
 @needs("netns")
-@pytest.mark.parametrize("end", [("--count", "3"), ("-t", "0.5")], ids=["count", "timer"])
+@pytest.mark.parametrize("end", [("--count", "3"), ("-t", "3")], ids=["count", "timer"])
 def test_a_sampled_tool_that_never_succeeds_is_a_failure_however_its_series_ends(
     environment: dict[str, str], end: tuple[str, str]
 ) -> None:
     words = ["sh", "--pid", str(os.getpid()), "--every", "50ms", *end, "--", "-c"]
     failed = run(environment, *words, "echo and why >&2; exit 3")
     assert failed.returncode == 3 and "and why" in failed.stderr
+    assert "sh ended with exit status 3" in failed.stderr
     assert run(environment, *words, "true").returncode == 0

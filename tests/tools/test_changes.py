@@ -159,6 +159,14 @@ class TestLeave:
         assert told["change"]["made"] is None
         assert description(told)["change"]["made"] is None
 
+    def test_nor_where_its_supervisor_was_killed(self, place):
+        with open_session([("sleep", ["60"])], pid=place.pid, change=Change("sleeps"), **ALLOWED) as session:
+            [supervisor] = place.started()
+            os.kill(supervisor, signal.SIGKILL)
+            [error] = session.each(settle)
+            assert isinstance(error, ExecutionError)
+        assert description({"recording": session.jobs[0].recording})["change"]["made"] is None
+
     def test_what_alters_nothing_is_not_held(self, place):
         with pytest.raises(InputError, match=r"nothing is known that ip addr alters.*leave --for out"):
             podtracer_nb.hold("ip", ["addr"], pid=place.pid, **ALLOWED)

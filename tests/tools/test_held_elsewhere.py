@@ -6,6 +6,7 @@ All of it is real but for the exec of the API server, two pipes here, and for th
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import signal
 import socket
@@ -222,9 +223,29 @@ def test_a_tracer_that_is_ended_while_it_starts_one_leaves_none(
     assert not node.place.has_address()
 
 
-def test_nobody_waits_for_an_agent_that_is_not_understood(far: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+STATUS = {
+    "exit_code": 0,
+    "signal": None,
+    "reason": "exit",
+    "started": "2026-01-01T00:00:00+00:00",
+    "ended": "2026-01-01T00:00:01+00:00",
+    "bytes": 0,
+    "sha256": hashlib.sha256().hexdigest(),
+    "pid": 1,
+}
+STARTED = {"started": {"pid": 1, "argv": ["ip"], "notices": [], "started": "2026-01-01T00:00:00+00:00"}}
+
+
+@pytest.mark.parametrize(
+    "events",
+    [[[]], [STARTED, {"status": {"reason": "exit"}}], [STARTED, {"status": {**STATUS, "new": 1}}]],
+    ids=["words", "status", "more of it"],
+)
+def test_nobody_waits_for_an_agent_that_is_not_understood(
+    far: Any, monkeypatch: pytest.MonkeyPatch, events: list[Any]
+) -> None:
     node = far()
-    words = memoryview(remote.entry(0, remote.EVENT, b"[]"))
+    words = memoryview(b"".join(remote.entry(0, remote.EVENT, json.dumps(each).encode()) for each in events))
     monkeypatch.setattr(Stream, "messages", lambda _: iter([(STDOUT, words)]))
     with pytest.raises(ExecutionError, match=r"is not understood .*: is it of our version"):
         podtracer_nb.run("ip", ["addr"], pid=node.pid)

@@ -55,7 +55,7 @@ def test_a_tool_that_fails_in_some_samples_says_so(inside: Holder) -> None:
 
 
 def test_what_a_tool_that_failed_said_and_its_exit_status_are_told(inside: Holder) -> None:
-    frame = podtracer_nb.run("sh", ["-c", "echo and why >&2; exit 3"], pid=inside.pid, every=0.02, timer=0.4)
+    frame = podtracer_nb.run("sh", ["-c", "echo and why >&2; exit 3"], pid=inside.pid, every=0.02, timer=2)
     meta = frame.attrs["podtracer"]
     assert (meta["reason"], meta["exit_code"]) == ("timer", 3), "no sample succeeded"
     assert re.fullmatch(r"the tool failed in (\d+) of \1 samples: and why", meta["notes"][-1])

@@ -212,6 +212,8 @@ def test_jobs_of_several_nodes_have_no_limit_of_all_together(api: Jobs, limit: l
     with pytest.raises(InputError, match="the Jobs of 2 nodes do not count together"):
         unattended.made("tcpdump", ["run", "tcpdump", *limit], **WHERE)
     assert not api.jobs
+    with pytest.raises(InputError, match="the Jobs of a schedule do not count together"):
+        unattended.made("tcpdump", ["run", "tcpdump", *limit], schedule="@hourly", timer=60, **WHERE)
     api.nodes = {"node-a": SCHEDULED}
     (made,) = unattended.made("tcpdump", ["run", "tcpdump", *limit], pod=("web-1",), image="podtracer-nb:1")
     (container,) = made.manifest["spec"]["template"]["spec"]["containers"]
