@@ -34,6 +34,8 @@ def meanwhile(send: Callable[[], object]) -> Callable[[Progress], None]:
         if not report.done and not any(each.is_alive() for each in running):
             running.append(threading.Thread(target=send))
             running[-1].start()
+        elif report.done and running:
+            running[-1].join()  # whom it is sent to ends next
 
     return progress
 
