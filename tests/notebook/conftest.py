@@ -127,6 +127,26 @@ class Kernel:
         cell.status = reply["content"]["status"]
         return cell
 
+    def control(self, request: str, content: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Send a request on the control channel, and return what its reply holds."""
+        message = self.client.session.msg(request, content or {})
+        self.client.control_channel.send(message)
+        while (reply := self.client.get_control_msg(timeout=PATIENCE))["parent_header"]["msg_id"] != message["msg_id"]:
+            pass
+        return dict(reply["content"])
+
+    def asks(self, comm: str, words: dict[str, Any], subshell: str | None = None) -> str:
+        """Send a widget what its page would, from a subshell or the main one; return the kind of its answer."""
+        message = self.client.session.msg("comm_msg", {"comm_id": comm, "data": {"method": "custom", "content": words}})
+        message["header"]["subshell_id"] = subshell
+        self.client.shell_channel.send(message)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            said = self.client.get_iopub_msg(timeout=PATIENCE)
+            if said["msg_type"] == "comm_msg" and said["parent_header"].get("msg_id") == message["msg_id"]:
+                return str(said["content"]["data"]["content"]["kind"])
+        raise AssertionError(f"{words} is not answered")
+
     def value(self, expression: str) -> str:
         """Return the text of an expression's value in the kernel."""
         cell = self.run(expression)

@@ -121,3 +121,14 @@ class TestItsEnd:
             assert path.stat().st_size >= 24
         finally:
             other.close()
+
+
+class TestItsPage:
+    def test_is_heard_after_a_tab_was_closed_whose_subshell_was_the_last_to_be_answered(self, live):
+        shown = live.run("import podtracer_nb\nw = podtracer_nb.dashboard(live)\nw.comm.comm_id")
+        (comm,) = (text.strip("'") for text in shown.texts("execute_result"))
+        subshell = live.control("create_subshell_request")["subshell_id"]
+        assert live.asks(comm, {"kind": "whole"}, subshell) == "whole"
+        live.control("delete_subshell_request", {"subshell_id": subshell})
+        assert live.asks(comm, {"kind": "whole"}) == "whole"
+        live.run("w.close()")

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import anywidget
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -18,7 +17,7 @@ from podtracer_nb.errors import InputError
 from podtracer_nb.notebook.display import quantity, size
 from podtracer_nb.notebook.widgets import packet_cells, svg
 from podtracer_nb.notebook.widgets.host_names import Names, host_names, hosts_of
-from podtracer_nb.notebook.widgets.source import source
+from podtracer_nb.notebook.widgets.widget import Widget, source
 
 __all__ = ["LadderDiagram", "ladder"]
 
@@ -81,7 +80,7 @@ class _Arrow:
     label: str
 
 
-class LadderDiagram(anywidget.AnyWidget):
+class LadderDiagram(Widget):
     """A ladder diagram; see `ladder`."""
 
     _esm = source("ladder_diagram.js")

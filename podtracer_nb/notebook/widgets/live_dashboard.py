@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import anywidget
 import pandas as pd
 import traitlets
 
 from podtracer_nb.analysis.activity import COLUMNS, KINDS, TROUBLE, Activity
 from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook.widgets import dashboard_page, svg
-from podtracer_nb.notebook.widgets.source import source
+from podtracer_nb.notebook.widgets.widget import Widget, source
 from podtracer_nb.tools import LiveCapture
 
 __all__ = ["LiveDashboard", "dashboard"]
@@ -61,7 +60,7 @@ def dashboard(live: LiveCapture, *, span: float = 120.0, refresh: float = 5.0) -
     return LiveDashboard(live, span=span, refresh=refresh)
 
 
-class LiveDashboard(anywidget.AnyWidget):
+class LiveDashboard(Widget):
     """What goes on in a live capture; see `dashboard`.
 
     Attributes

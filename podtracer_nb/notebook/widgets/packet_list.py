@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import anywidget
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -18,7 +17,7 @@ from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook.widgets import packet_cells, packet_rows, packet_stream, packet_tree, static_table
 from podtracer_nb.notebook.widgets.host_names import Names, host_names
 from podtracer_nb.notebook.widgets.packet_columns import Columns
-from podtracer_nb.notebook.widgets.source import source
+from podtracer_nb.notebook.widgets.widget import Widget, source
 
 __all__ = ["PacketList", "browse"]
 
@@ -71,7 +70,7 @@ def browse(
     return PacketList(frame, query=query, columns=columns, sort=sort, names=names)
 
 
-class PacketList(anywidget.AnyWidget):
+class PacketList(Widget):
     """A list of packets; see `browse`."""
 
     _esm = source("packet_details.js", "packet_list.js")

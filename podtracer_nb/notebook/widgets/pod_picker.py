@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import anywidget
 import pandas as pd
 import traitlets
 
@@ -19,7 +18,7 @@ from podtracer_nb.errors import InputError, PodtracerError
 from podtracer_nb.notebook import display
 from podtracer_nb.notebook.widgets import packet_cells, static_table
 from podtracer_nb.notebook.widgets.packet_columns import Columns
-from podtracer_nb.notebook.widgets.source import source
+from podtracer_nb.notebook.widgets.widget import Widget, source
 
 __all__ = ["PodPicker", "picker"]
 
@@ -95,7 +94,7 @@ class _Choice:
         return [*words, "--", *theirs] if theirs else words
 
 
-class PodPicker(anywidget.AnyWidget):
+class PodPicker(Widget):
     """A form for `%podtrace`; see `picker`."""
 
     _esm = source("pod_picker.js")
