@@ -64,11 +64,11 @@ class DaskAccessor:
         CaptureError
             The capture is gone.
         """
-        return self._row(frame, path).podtrace.raw(frame)  # type: ignore[no-any-return]
+        return self._row(frame, path).podtrace.raw(frame)  # type: ignore[no-any-return]  # pandas' accessors are Any
 
     def packet(self, frame: int, path: str | None = None) -> Packet:
         """Return one packet, dissected by scapy: see `raw` for parameters and errors."""
-        return self._row(frame, path).podtrace.packet(frame)  # type: ignore[no-any-return]
+        return self._row(frame, path).podtrace.packet(frame)  # type: ignore[no-any-return]  # pandas' accessors are Any
 
     def _row(self, frame: int, path: str | None) -> pd.DataFrame:
         found = [row for part in self._each(_rows, frame) for row in part]

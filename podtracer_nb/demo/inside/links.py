@@ -13,7 +13,7 @@ import subprocess
 import sys
 from typing import Any
 
-from pyroute2 import IPRoute, NetlinkError, netns  # type: ignore[import-untyped]
+from pyroute2 import IPRoute, NetlinkError, netns  # type: ignore[import-untyped]  # it has no types
 
 # The address is usable at once, without the second that duplicate address detection takes (linux/if_addr.h).
 IFA_F_NODAD = 0x02
